@@ -1,0 +1,273 @@
+"""micrograd_c in micrograd's place: under its import name, and as a class that a program defines.
+
+`install()` makes `import micrograd` mean this package; `python -m micrograd_c` does that for a
+whole program and, with `--swap`, replaces the program's own Value class too.
+"""
+
+import ast
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    ModuleType,
+    new_class,
+)
+from typing import Any
+
+__all__ = ["install", "load_ipython_extension", "uninstall", "unload_ipython_extension"]
+
+STYLE = ("__add__", "__mul__", "backward")  # what makes a class a micrograd-style Value
+
+
+def install() -> None:
+    """Make `import micrograd` mean micrograd_c, whether or not micrograd is installed.
+
+    `micrograd.engine`, `micrograd.nn` and every other module of this package are then the very
+    modules that `micrograd_c` names. Names that were imported from micrograd before keep their
+    meaning. Calls do not add up: one `uninstall()` ends any number of them.
+
+    >>> import micrograd_c
+    >>> micrograd_c.install()
+    >>> from micrograd.engine import Value
+    >>> Value is micrograd_c.Value
+    True
+    >>> micrograd_c.uninstall()
+    """
+    if _finder not in sys.meta_path:
+        for name in _loaded():
+            _displaced[name] = sys.modules.pop(name)
+        sys.meta_path.insert(0, _finder)
+
+
+def uninstall() -> None:
+    """Undo `install()`: `import micrograd` means again what it meant before.
+
+    >>> import micrograd_c
+    >>> micrograd_c.install()
+    >>> micrograd_c.uninstall()
+    >>> micrograd_c.uninstall()  # nothing is left to undo
+    """
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
+        for name in _loaded():
+            del sys.modules[name]
+        sys.modules.update(_displaced)
+        _displaced.clear()
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """`%load_ext micrograd_c` in IPython or Jupyter: `install()`."""
+    install()
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """`%unload_ext micrograd_c` in IPython or Jupyter: `uninstall()`."""
+    uninstall()
+
+
+def _loaded() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] == "micrograd"]
+
+
+class _Finder:
+    """Finds and loads `micrograd` and `micrograd.x` as `micrograd_c` and `micrograd_c.x`."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, dot, rest = name.partition(".")
+        if package != "micrograd":
+            return None
+        ours = f"micrograd_c{dot}{rest}"
+        found = importlib.util.find_spec(ours) is not None
+        return ModuleSpec(name, self, loader_state=ours) if found else None  # type: ignore
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = importlib.import_module(spec.loader_state)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The import system has just put the alias's spec here: the module keeps its own.
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+_finder: Any = _Finder()
+_displaced: dict[str, ModuleType] = {}  # what stood in sys.modules when install() came
+
+
+# --swap
+
+
+class SwapError(Exception):
+    """The program has no class that --swap could replace."""
+
+
+def compile_swapped(source: bytes | str, path: str, name: str) -> CodeType:
+    """Compile a program so that its own Value class `name` becomes micrograd_c.Value.
+
+    Only top-level classes count, those inside `if`, `try` and the like among them. Each gets a
+    decorator, outside of its own ones, that swaps it as soon as it is made (see `_compiled`);
+    lines and everything else stay the program's. Raises SwapError if there is no such class, or
+    none with the methods in STYLE, and SyntaxError as `compile` does.
+    """
+    tree = compile(source, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    assert isinstance(tree, ast.Module)
+    file = os.path.basename(path)
+    every = list(_classes(tree))
+    classes = [node for node in every if node.name == name]
+    if not classes:
+        others = ", ".join(dict.fromkeys(node.name for node in every)) or "none"
+        raise SwapError(f"{file} defines no class {name} at top level (its classes: {others})")
+    lacking = []
+    for node in classes:
+        missing = [method for method in STYLE if method not in _bound(node)]
+        where = f"class {name}, line {node.lineno} of {file}"
+        if missing:
+            lacking.append(f"{where}, lacks {', '.join(missing)}")
+        else:
+            _decorate(node, where)
+    if len(lacking) == len(classes):
+        raise SwapError(
+            f"a micrograd-style Value has methods {', '.join(STYLE)}: {'; '.join(lacking)}"
+        )
+    return compile(tree, path, "exec", dont_inherit=True)
+
+
+def _classes(node: ast.AST) -> Iterator[ast.ClassDef]:
+    """The classes defined by a module's own statements, not inside a function or a class."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef):
+            yield child
+        elif not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.expr)):
+            yield from _classes(child)
+
+
+def _bound(node: ast.ClassDef) -> set[str]:
+    """The names that a class body's own statements define or assign."""
+    names = set()
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef):
+            names.add(statement.name)
+        elif isinstance(statement, ast.Assign):
+            names.update(target.id for target in statement.targets if isinstance(target, ast.Name))
+    return names
+
+
+def _decorate(node: ast.ClassDef, where: str) -> None:
+    """Put `_compiled(where)` around the class, and `_cell` into it."""
+    call = f"__import__('micrograd_c.dropin').dropin._compiled({where!r})"
+    cell = f"def {_CELL}(): return __class__"
+    first = node.decorator_list[0] if node.decorator_list else node
+    decorator = ast.parse(call, mode="eval").body
+    node.decorator_list.insert(0, decorator)
+    node.body += ast.parse(cell).body
+    for added in (decorator, node.body[-1]):
+        for part in ast.walk(added):
+            ast.copy_location(part, first)
+
+
+# A method put into the class, whose closure holds the cell that super() and __class__ read in
+# all of its methods, however they are wrapped.
+_CELL = "__micrograd_c_cell__"
+
+
+def _compiled(where: str) -> Callable[[type], type]:
+    """The decorator that turns a program's Value class into micrograd_c.Value.
+
+    What the class has and micrograd_c.Value lacks is kept: then the result is a subclass of
+    micrograd_c.Value with those attributes, and with the class's own bases after it.
+    """
+
+    def swap(original: type) -> type:
+        from . import Value
+
+        cell = vars(original)[_CELL].__closure__[0]
+        kept = dict(_kept(original, Value))
+        bases = [base for base in original.__bases__ if base is not object]
+        if kept or bases:
+            names = ("__module__", "__qualname__", "__doc__")
+            body = {name: getattr(original, name) for name in names} | kept
+            result = new_class(original.__name__, (Value, *bases), None, lambda ns: ns.update(body))
+            cell.cell_contents = result
+        else:
+            result = Value
+        if original.__module__ == "__main__":  # silent where multiprocessing runs it again
+            note = f", with its own {', '.join(kept)}" if kept else ""
+            print(f"micrograd_c: {where}, is now micrograd_c.Value{note}", file=sys.stderr)
+        return result
+
+    return swap
+
+
+def _kept(original: type, ours: type) -> Iterator[tuple[str, Any]]:
+    has = {name for base in ours.__mro__[:-1] for name in vars(base)}
+    has -= {"__float__", "__int__", "__complex__"}  # ours only refuse
+    # Any type that compares has an __eq__, but ours is object's: the class's own means something.
+    if isinstance(vars(original).get("__eq__"), FunctionType):
+        has -= {"__eq__", "__ne__", "__hash__"}
+    else:
+        has |= {"__hash__"}
+    for name, attribute in vars(original).items():
+        special = name.startswith("__") and name.endswith("__")
+        made = name in (_CELL, "__annotate_func__", "__replace__")  # here, by Python, by dataclass
+        slot = isinstance(attribute, (MemberDescriptorType, GetSetDescriptorType))
+        method = isinstance(attribute, (FunctionType, classmethod, staticmethod, property))
+        if name not in has and not made and not slot and (method or not special):
+            yield name, attribute
+
+
+# multiprocessing
+
+
+class _Preparation(dict[str, Any]):
+    """What multiprocessing sends to a child that it spawns, there read by `_prepare`."""
+
+    swap: str | None
+
+    def __reduce__(self) -> Any:
+        return _prepare, (dict(self), self.swap)
+
+
+def spawn_alike(swap: str | None) -> None:
+    """Let the children that multiprocessing spawns run the program on micrograd_c as well.
+
+    Such a child is a new interpreter that imports the program again under the name __mp_main__.
+    The first thing it reads is pickled, so unpickling that can install us before the import.
+    """
+    import multiprocessing.spawn as spawn
+
+    standard = spawn.get_preparation_data
+
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data = _Preparation(standard(name))
+        data.swap = swap
+        return data
+
+    spawn.get_preparation_data = get_preparation_data
+
+
+def _prepare(data: dict[str, Any], swap: str | None) -> dict[str, Any]:
+    """In a spawned child: install, and import the program here if its class is to be swapped."""
+    install()
+    path, name = data.get("init_main_from_path"), data.get("init_main_from_name", "__main__")
+    if swap is None or not (path or not name.endswith("__main__")):
+        return data
+    import multiprocessing.spawn as spawn
+
+    from . import __main__ as runner
+
+    spawn.prepare({key: data[key] for key in data if not key.startswith("init_main")})
+    module, code = runner.load_script(path, swap) if path else runner.load_module(name, swap)
+    module.__name__ = "__mp_main__"
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    exec(code, module.__dict__)
+    return {}

@@ -1,0 +1,5 @@
+"""micrograd's `engine` module: `from micrograd_c.engine import Value`."""
+
+from micrograd_c._core import Value
+
+__all__ = ["Value"]

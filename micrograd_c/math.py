@@ -1,0 +1,286 @@
+"""The standard `math` module for floats and Values alike.
+
+Every public name of `math` is here. A function that has a derivative takes Values and returns a
+Value; a test such as `isnan` looks at a Value's number; the others (`floor`, `gcd`, `gamma`, ...)
+are those of `math` itself, where a Value is a TypeError. For floats, all of them are `math`'s.
+
+>>> from micrograd_c import Value, math
+>>> x = Value(0.0)
+>>> math.exp(x).data, math.exp(0.0)
+(1.0, 1.0)
+>>> math.hypot(3, 4), math.degrees(Value(math.pi)).data
+(5.0, 180.0)
+"""
+
+from __future__ import annotations
+
+import math as _math
+from collections.abc import Callable, Iterable
+from math import (  # those without a derivative, as they are
+    ceil,
+    comb,
+    e,
+    factorial,
+    floor,
+    fmod,
+    frexp,
+    gamma,
+    gcd,
+    inf,
+    isqrt,
+    lcm,
+    lgamma,
+    modf,
+    nan,
+    nextafter,
+    perm,
+    pi,
+    remainder,
+    tau,
+    trunc,
+    ulp,
+)
+from typing import Any
+
+from micrograd_c._core import Value, dot
+
+__all__ = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "ceil",
+    "comb",
+    "copysign",
+    "cos",
+    "cosh",
+    "degrees",
+    "dist",
+    "e",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "fabs",
+    "factorial",
+    "floor",
+    "fma",
+    "fmod",
+    "frexp",
+    "fsum",
+    "gamma",
+    "gcd",
+    "hypot",
+    "inf",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "isqrt",
+    "lcm",
+    "ldexp",
+    "lgamma",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "modf",
+    "nan",
+    "nextafter",
+    "perm",
+    "pi",
+    "pow",
+    "prod",
+    "radians",
+    "remainder",
+    "sin",
+    "sinh",
+    "sqrt",
+    "sumprod",
+    "tan",
+    "tanh",
+    "tau",
+    "trunc",
+    "ulp",
+]
+
+
+def _function(name: str) -> Callable[[Any], Any]:
+    """The function that is `math`'s for floats and the method of the same name for Values."""
+    of_float = getattr(_math, name)
+
+    def function(x: Any, /) -> Any:
+        return getattr(x, name)() if isinstance(x, Value) else of_float(x)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = of_float.__doc__
+    return function
+
+
+def _test(name: str) -> Callable[[Any], bool]:
+    """The test of `math` on a float or on a Value's number."""
+    of_float = getattr(_math, name)
+
+    def test(x: Any, /) -> bool:
+        return bool(of_float(_number(x)))
+
+    test.__name__ = test.__qualname__ = name
+    test.__doc__ = of_float.__doc__
+    return test
+
+
+def _number(x: Any) -> Any:
+    return x.data if isinstance(x, Value) else x
+
+
+def _any_value(xs: Iterable[Any]) -> bool:
+    return any(isinstance(x, Value) for x in xs)
+
+
+acos = _function("acos")
+acosh = _function("acosh")
+asin = _function("asin")
+asinh = _function("asinh")
+atan = _function("atan")
+atanh = _function("atanh")
+cos = _function("cos")
+cosh = _function("cosh")
+erf = _function("erf")
+erfc = _function("erfc")
+exp = _function("exp")
+expm1 = _function("expm1")
+log10 = _function("log10")
+log1p = _function("log1p")
+log2 = _function("log2")
+sin = _function("sin")
+sinh = _function("sinh")
+sqrt = _function("sqrt")
+tan = _function("tan")
+tanh = _function("tanh")
+
+isfinite = _test("isfinite")
+isinf = _test("isinf")
+isnan = _test("isnan")
+
+
+def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> bool:
+    """Whether two numbers are close to each other, as `math.isclose` has it."""
+    return _math.isclose(_number(a), _number(b), rel_tol=rel_tol, abs_tol=abs_tol)
+
+
+def log(x: Any, /, *base: Any) -> Any:
+    """The natural logarithm of x, or that to a given base."""
+    if not _any_value((x, *base)):
+        return _math.log(x, *base)
+    numerator = x.log() if isinstance(x, Value) else _math.log(x)
+    return numerator / log(*base) if base else numerator
+
+
+def pow(x: Any, y: Any, /) -> Any:
+    """x to the power of y."""
+    return x**y if _any_value((x, y)) else _math.pow(x, y)
+
+
+def exp2(x: Any, /) -> Any:
+    """2 to the power of x."""
+    if isinstance(x, Value) or not hasattr(_math, "exp2"):
+        return 2.0**x
+    return _math.exp2(x)
+
+
+def cbrt(x: Any, /) -> Any:
+    """The cube root of x, of the sign of x."""
+    if isinstance(x, Value):
+        return x.cbrt()
+    return _math.cbrt(x) if hasattr(_math, "cbrt") else Value(x).cbrt().data
+
+
+def fabs(x: Any, /) -> Any:
+    """The absolute value of x."""
+    return abs(x) if isinstance(x, Value) else _math.fabs(x)
+
+
+def atan2(y: Any, x: Any, /) -> Any:
+    """The angle of the point (x, y), in radians from -pi to pi."""
+    if isinstance(y, Value):
+        return y.atan2(x)
+    return Value(y).atan2(x) if isinstance(x, Value) else _math.atan2(y, x)
+
+
+def hypot(*coordinates: Any) -> Any:
+    """The distance of a point from the origin."""
+    if not _any_value(coordinates):
+        return _math.hypot(*coordinates)
+    distance = Value(0.0)
+    for x in coordinates:
+        distance = distance.hypot(x)
+    return distance
+
+
+def dist(p: Iterable[Any], q: Iterable[Any], /) -> Any:
+    """The distance between two points, each a sequence of coordinates."""
+    p, q = list(p), list(q)
+    if not _any_value(p + q):
+        return _math.dist(p, q)
+    return hypot(*(x - y for x, y in zip(p, q, strict=True)))
+
+
+def copysign(x: Any, y: Any, /) -> Any:
+    """x with the sign of y, by which there is no derivative."""
+    sign = _math.copysign(1.0, _number(x)) * _math.copysign(1.0, _number(y))
+    return x * sign if isinstance(x, Value) else _math.copysign(x, _number(y))
+
+
+def degrees(x: Any, /) -> Any:
+    """An angle in radians, in degrees."""
+    return x * (180 / pi) if isinstance(x, Value) else _math.degrees(x)
+
+
+def radians(x: Any, /) -> Any:
+    """An angle in degrees, in radians."""
+    return x * (pi / 180) if isinstance(x, Value) else _math.radians(x)
+
+
+def ldexp(x: Any, i: int, /) -> Any:
+    """x * 2**i."""
+    return x * _math.ldexp(1.0, i) if isinstance(x, Value) else _math.ldexp(x, i)
+
+
+def fma(x: Any, y: Any, z: Any, /) -> Any:
+    """x*y + z; rounded once for floats where Python's own `math` has it (from 3.13 on)."""
+    if _any_value((x, y, z)) or not hasattr(_math, "fma"):
+        return x * y + z
+    return _math.fma(x, y, z)
+
+
+def prod(values: Iterable[Any], /, *, start: Any = 1) -> Any:
+    """The product of numbers and Values, and of the start."""
+    values = list(values)
+    if not _any_value(values):
+        return _math.prod(values, start=start)
+    for x in values:
+        start = start * x
+    return start
+
+
+def fsum(values: Iterable[Any], /) -> Any:
+    """The sum of numbers and Values, rounded once."""
+    values = list(values)
+    total = _math.fsum(map(_number, values))
+    terms = [x for x in values if isinstance(x, Value)]
+    return Value(total, terms, [1.0] * len(terms)) if terms else total
+
+
+def sumprod(p: Iterable[Any], q: Iterable[Any], /) -> Any:
+    """The sum of the products of two sequences of one length, else ValueError."""
+    p, q = list(p), list(q)
+    if _any_value(p + q):
+        return dot(p, q)
+    if hasattr(_math, "sumprod"):
+        return _math.sumprod(p, q)
+    return _math.fsum(x * y for x, y in zip(p, q, strict=True))

@@ -1,0 +1,19 @@
+"""What may be asked of the tape, the arrays in which all Values live.
+
+>>> from micrograd_c import Value, tape
+>>> before = tape.live()
+>>> v = Value(1.0) + Value(2.0)
+>>> tape.live() - before        # two leaves and their sum
+3
+>>> del v
+>>> tape.collect() >= 3         # it also collects by itself
+True
+"""
+
+from micrograd_c._core import tape_allocated as allocated
+from micrograd_c._core import tape_bytes as bytes
+from micrograd_c._core import tape_collect as collect
+from micrograd_c._core import tape_live as live
+from micrograd_c._core import tape_size as size
+
+__all__ = ["allocated", "bytes", "collect", "live", "size"]

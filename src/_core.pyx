@@ -1,0 +1,21 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False, c_api_binop_methods=True
+"""The compiled core of micrograd_c: the tape and its facade, Value."""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, INT32_MAX
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset
+from cpython.object cimport PyObject, PyTypeObject, PyObject_RichCompare
+from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE
+
+import copyreg
+import math
+import operator
+from collections import namedtuple
+from numbers import Complex, Real
+
+include "tape.pyx"
+include "value.pyx"
+include "collect.pyx"
+include "nary.pyx"

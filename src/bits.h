@@ -1,0 +1,44 @@
+/* What the compilers spell differently. */
+#ifndef MICROGRAD_C_BITS_H
+#define MICROGRAD_C_BITS_H
+
+#include <stdint.h>
+
+/* Number of the highest set bit of a word that is not zero. */
+#ifdef _MSC_VER
+#include <intrin.h>
+static inline int highest_bit(uint64_t word) {
+    unsigned long n;
+    _BitScanReverse64(&n, word);
+    return (int)n;
+}
+#else
+static inline int highest_bit(uint64_t word) { return 63 - __builtin_clzll(word); }
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define NOINLINE __attribute__((noinline))
+#else
+#define LIKELY(x) (x)
+#define NOINLINE
+#endif
+
+/* CHECK states an invariant: the debug build tests it, the others compile it away. */
+#ifdef MICROGRAD_C_DEBUG
+#include <stdio.h>
+#include <stdlib.h>
+#define DEBUG_BUILD 1
+#define CHECK(condition)                                                                    \
+    do {                                                                                    \
+        if (!(condition)) {                                                                 \
+            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #condition);         \
+            abort();                                                                        \
+        }                                                                                   \
+    } while (0)
+#else
+#define DEBUG_BUILD 0
+#define CHECK(condition) ((void)0)
+#endif
+
+#endif

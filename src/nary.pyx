@@ -1,0 +1,142 @@
+# Nodes with any number of parents: a user's operation given by its partials, sum and dot.
+
+cdef extern from "Python.h":
+    PyObject *PyTuple_GET_ITEM(tuple, Py_ssize_t)
+
+
+cdef double edge_partial(Node *node, int op, Py_ssize_t e) noexcept:
+    """The partial derivative of an n-ary node by its edge number e."""
+    cdef Py_ssize_t edge = node.lhs + e
+    if op == OP_NARY:
+        return tape.edge_partial[edge]
+    if op == OP_DOT and not (node.rhs & 1 and e == node.rhs - 1):
+        return node_at(tape.edge_parent[edge - 1 if e & 1 else edge + 1]).data
+    return 1
+
+
+cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
+    """Append the node of an operation that is not in the table, without a facade."""
+    cdef Py_ssize_t k, count = len(parents)
+    cdef int32_t first
+    cdef list values
+    for k in range(count):
+        if not isinstance(parents[k], Value):
+            raise TypeError(f'child {k} must be a Value, not {type(parents[k]).__name__}')
+    if partials and len(partials) != count:
+        raise ValueError(f'{count} children want as many local_grads, not {len(partials)}')
+    values = [as_double(x, f'local_grads[{k}]') for k, x in enumerate(partials)]
+    for k in range(count):
+        index_of(parents[k])
+    reserve(1, count)
+    first = <int32_t> tape.edges
+    for k in range(count):
+        push_edge((<Value> parents[k]).index, values[k] if values else 0.0)
+    return push(OP_NARY if partials else OP_PLAIN, primal, first, <int32_t> count)
+
+
+cdef tuple terms_of(object values, str name, PyTypeObject **cls):
+    """A tuple of nothing but Values and floats; `cls` becomes the class of a result of theirs."""
+    cdef tuple terms = tuple(values)
+    for k, x in enumerate(terms):
+        if isinstance(x, Value):
+            index_of(x)
+            cls[0] = result_type(cls[0], Py_TYPE(<PyObject *> x))
+        elif not PyFloat_Check(x):
+            # Numbers of other kinds: converting them may run code of the user's, so it comes first.
+            return terms_of([x if isinstance(x, Value) else as_double(x, f'{name}[{k}]')
+                             for k, x in enumerate(terms)], name, cls)
+    return terms
+
+
+cdef inline double primal_of(PyObject *term) noexcept:
+    if PyObject_TypeCheck(term, <PyTypeObject *> Value):
+        return node_at((<Value> term).index).data
+    return PyFloat_AS_DOUBLE(<object> term)
+
+
+cdef inline bint is_value(PyObject *term) noexcept:
+    return PyObject_TypeCheck(term, <PyTypeObject *> Value)
+
+
+cdef inline int32_t node_of(PyObject *term) noexcept:
+    """The index of a Value, or of a new leaf for a number; room must have been reserved."""
+    if is_value(term):
+        return (<Value> term).index
+    return push(OP_LEAF, PyFloat_AS_DOUBLE(<object> term), 0, 0)
+
+
+cdef void finish_nary(PyObject *facade, int op, double primal, Py_ssize_t first) noexcept:
+    """Push the node of the edges from `first` on, or a leaf where there are none."""
+    if tape.edges > first:
+        attach(facade, push(op, primal, <int32_t> first, <int32_t> (tape.edges - first)))
+    else:
+        attach(facade, push(OP_LEAF, primal, 0, 0))
+    collect_if_edges_due()
+
+
+def sum(values):
+    """The sum of Values and numbers, as one node.
+
+    values: any iterable. TypeError names the first item that is neither. An empty one gives 0.
+
+    >>> a, b = Value(1.0), Value(2.0)
+    >>> total = sum([a, b, a, 10])
+    >>> total.backward()
+    >>> total.data, a.grad, b.grad
+    (14.0, 2.0, 1.0)
+    """
+    cdef PyTypeObject *cls = <PyTypeObject *> Value
+    cdef tuple terms = terms_of(values, 'values', &cls)
+    cdef Py_ssize_t k, count = len(terms), first
+    cdef PyObject *x
+    cdef double total = 0
+    cdef PyObject *facade = new_facade_of(cls)
+    result = handed_over(facade)
+    reserve(1, count)
+    first = tape.edges
+    for k in range(count):
+        x = PyTuple_GET_ITEM(terms, k)
+        total += primal_of(x)
+        if is_value(x):
+            push_edge((<Value> x).index, 1)
+    finish_nary(facade, OP_SUM, total, first)
+    return result
+
+
+def dot(xs, ys, start=None):
+    """The sum of the products of two sequences of Values and numbers, as one node.
+
+    xs, ys: iterables of one length, else ValueError. start: a Value or number to begin the sum with.
+    Products are added from left to right, so the result is that of `sum((x*y ...), start)`.
+
+    >>> w = [Value(1.0), Value(2.0)]
+    >>> n = dot(w, [3, 4], start=Value(0.5))
+    >>> n.backward()
+    >>> n.data, w[0].grad, w[1].grad
+    (11.5, 3.0, 4.0)
+    """
+    cdef PyTypeObject *cls = <PyTypeObject *> Value
+    cdef tuple left = terms_of(xs, 'xs', &cls), right = terms_of(ys, 'ys', &cls)
+    cdef tuple last = terms_of((0.0 if start is None else start,), 'start', &cls)
+    cdef Py_ssize_t k, count = len(left), first
+    cdef PyObject *x
+    cdef PyObject *y
+    if len(right) != count:
+        raise ValueError(f'dot() takes two sequences of one length, not {count} and {len(right)}')
+    cdef PyObject *facade = new_facade_of(cls)
+    result = handed_over(facade)
+    reserve(1 + count, 2 * count + 1)
+    cdef PyObject *z = PyTuple_GET_ITEM(last, 0)
+    cdef double total = primal_of(z)
+    first = tape.edges
+    for k in range(count):
+        x = PyTuple_GET_ITEM(left, k)
+        y = PyTuple_GET_ITEM(right, k)
+        total += primal_of(x) * primal_of(y)
+        if is_value(x) or is_value(y):
+            push_edge(node_of(x), 0)
+            push_edge(node_of(y), 0)
+    if is_value(z):
+        push_edge((<Value> z).index, 0)
+    finish_nary(facade, OP_DOT, total, first)
+    return result

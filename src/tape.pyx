@@ -1,0 +1,376 @@
+# The tape: flat, growing arrays of nodes, in the order in which they were made.
+#
+# Rule 1: a parent stands before its child, so that the order of the indices is a topological one.
+# Rule 2: a node lives as long as its facade lives or a live node depends on it (collect.pyx).
+# Rule 3: collecting moves nodes, so it happens only at the end of an operation, or in `reserve` at
+#         its start, when every index still needed is held by a facade; nobody keeps a pointer into
+#         the arrays across a push.
+# Rule 4: data is read when it is used: the reverse sweep reads the operands as they stand then.
+
+cdef extern from "ops.h" nogil:
+    enum:
+        OP_LEAF, OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_POW, OP_POWC, OP_NEG, OP_ABS
+        OP_PLAIN, OP_NARY, OP_SUM, OP_DOT, OP_COUNT
+    ctypedef struct OpInfo:
+        const char *name
+        const char *symbol
+        int arity
+        const char *raises
+        const char *value
+        const char *by_a
+        const char *by_b
+    const OpInfo *OP_INFO
+    double op_value(int op, double a, double b)
+    void op_reverse(int op, double a, double b, double v, double g, double *ga, double *gb)
+
+cdef extern from "bits.h" nogil:
+    int highest_bit(uint64_t word)
+    bint LIKELY(bint condition)
+    void CHECK(bint condition)
+    const bint DEBUG_BUILD
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+
+cdef enum:
+    USER = 0x80             # flag on an op: the node's reverse step is a closure of the user's
+    MIN_CAPACITY = 1 << 10  # nodes, and edges, that there is always room for
+
+cdef struct Node:
+    double data             # primal
+    double grad             # adjoint
+    int32_t lhs             # first parent; of an n-ary node, its first edge
+    int32_t rhs             # second parent (the first again where there is one); n-ary: number of edges
+    PyObject *facade        # the live Value of this node, or NULL: borrowed, but owned when pinned
+
+cdef struct Tape:
+    Node *nodes
+    uint8_t *ops            # what each node computes: OP_..., perhaps | USER
+    Py_ssize_t size         # nodes on the tape
+    Py_ssize_t capacity     # nodes there is room for
+    int32_t *edge_parent    # the edges of n-ary nodes, in the order of the nodes
+    double *edge_partial    # partial of the node by that parent (of an OP_NARY)
+    Py_ssize_t edges
+    Py_ssize_t edge_capacity
+    uint64_t *marks[3]      # a bit a node; a bit a word of the former that is not zero; and again
+    # When to collect:
+    Py_ssize_t limit        # at this size
+    Py_ssize_t edge_limit   # or at so many edges;
+    Py_ssize_t full_at      # at this size the whole tape, below it only the nursery
+    Py_ssize_t full_at_edges
+    Py_ssize_t recent       # about the most nodes that were live of late: what programs come back to
+    Py_ssize_t recent_edges
+    Py_ssize_t old          # the nodes before this one have survived a collect
+    int hold                # while not 0, nothing is collected: indices are in flight
+    int sweeping            # reverse sweeps under way (more than one where closures nest them)
+    Py_ssize_t pinned       # facades that the tape owns
+    # Settings:
+    Py_ssize_t nursery      # new nodes before the next collect: some of the L2 cache
+    Py_ssize_t max_nodes
+
+cdef Tape tape
+memset(&tape, 0, sizeof(tape))
+
+
+# ---------------------------------------------------------------------------------------- growth
+
+cdef Py_ssize_t mark_words(Py_ssize_t capacity, int level) noexcept:
+    return (capacity >> (6 * (level + 1))) + 1
+
+
+cdef int resize_nodes(Py_ssize_t capacity) except -1:
+    """Make room for `capacity` nodes, no fewer than there are; MemoryError leaves all as it was."""
+    cdef void *p
+    cdef int level
+    cdef Py_ssize_t words, cleared
+    # The arrays are resized one by one: if one cannot be, those before it keep their new size, which is
+    # harmless while `capacity` still says the smaller of the two.
+    if capacity < tape.capacity:
+        tape.capacity = capacity
+    p = realloc(tape.nodes, capacity * sizeof(Node))
+    if p == NULL:
+        raise MemoryError(f'no memory for a tape of {capacity:,} nodes')
+    tape.nodes = <Node *> p
+    p = realloc(tape.ops, capacity)
+    if p == NULL:
+        raise MemoryError(f'no memory for a tape of {capacity:,} nodes')
+    tape.ops = <uint8_t *> p
+    for level in range(3):
+        words = mark_words(capacity, level)
+        cleared = mark_words(tape.capacity, level) if tape.capacity else 0
+        p = realloc(tape.marks[level], words * sizeof(uint64_t))
+        if p == NULL:
+            raise MemoryError(f'no memory for a tape of {capacity:,} nodes')
+        tape.marks[level] = <uint64_t *> p
+        if words > cleared:
+            memset(tape.marks[level] + cleared, 0, (words - cleared) * sizeof(uint64_t))
+    tape.capacity = capacity
+    return 0
+
+
+cdef int resize_edges(Py_ssize_t capacity) except -1:
+    """Make room for `capacity` edges, no fewer than there are; MemoryError leaves all as it was."""
+    cdef void *p
+    if capacity < tape.edge_capacity:
+        tape.edge_capacity = capacity
+    p = realloc(tape.edge_parent, capacity * sizeof(int32_t))
+    if p == NULL:
+        raise MemoryError(f'no memory for a tape of {capacity:,} edges')
+    tape.edge_parent = <int32_t *> p
+    p = realloc(tape.edge_partial, capacity * sizeof(double))
+    if p == NULL:
+        raise MemoryError(f'no memory for a tape of {capacity:,} edges')
+    tape.edge_partial = <double *> p
+    tape.edge_capacity = capacity
+    return 0
+
+
+cdef int grow(Py_ssize_t nodes, Py_ssize_t edges) except -1:
+    """Make room for so many more nodes and edges; where there is none, by collecting."""
+    try:
+        return grow_arrays(nodes, edges)
+    except (MemoryError, OverflowError):
+        if tape.hold or collect(0) == 0:
+            raise
+    return grow_arrays(nodes, edges)
+
+
+cdef int grow_arrays(Py_ssize_t nodes, Py_ssize_t edges) except -1:
+    cdef Py_ssize_t wanted = tape.size + nodes
+    if wanted > tape.max_nodes:
+        raise OverflowError(f'a tape holds at most {tape.max_nodes:,} nodes')
+    if wanted > tape.capacity:
+        resize_nodes(min(max(wanted, 2 * tape.capacity, MIN_CAPACITY), tape.max_nodes))
+    wanted = tape.edges + edges
+    if wanted > INT32_MAX:
+        raise OverflowError(f'a tape holds at most {INT32_MAX:,} edges')
+    if wanted > tape.edge_capacity:
+        resize_edges(min(max(wanted, 2 * tape.edge_capacity, MIN_CAPACITY), INT32_MAX))
+    return 0
+
+
+cdef inline int reserve(Py_ssize_t nodes, Py_ssize_t edges) except -1:
+    """Make sure that so many pushes cannot fail. May collect: indices are read after it."""
+    if LIKELY(tape.size + nodes <= tape.capacity and tape.edges + edges <= tape.edge_capacity):
+        return 0
+    return grow(nodes, edges)
+
+
+# --------------------------------------------------------------------------------- nodes and edges
+
+cdef inline Node *node_at(Py_ssize_t i) noexcept nogil:
+    CHECK(0 <= i and i < tape.size)
+    return &tape.nodes[i]
+
+
+cdef inline int op_at(Py_ssize_t i) noexcept nogil:
+    CHECK(0 <= i and i < tape.size)
+    return tape.ops[i] & ~USER
+
+
+cdef inline bint is_nary(int op) noexcept nogil:
+    return op >= OP_PLAIN
+
+
+cdef inline int32_t push(int op, double data, int32_t lhs, int32_t rhs) noexcept:
+    """Append a node without a facade; room must have been reserved."""
+    cdef Py_ssize_t i = tape.size
+    CHECK(i < tape.capacity)
+    cdef Node *node = &tape.nodes[i]
+    tape.ops[i] = <uint8_t> op
+    node.data = data
+    node.grad = 0
+    node.lhs = lhs
+    node.rhs = rhs
+    node.facade = NULL
+    tape.size = i + 1
+    if DEBUG_BUILD:
+        check_parents(i)
+    return <int32_t> i
+
+
+cdef inline void push_edge(int32_t parent, double partial) noexcept:
+    """Append an edge of the n-ary node that is pushed next; room must have been reserved."""
+    CHECK(tape.edges < tape.edge_capacity)
+    CHECK(0 <= parent and parent < tape.size)
+    tape.edge_parent[tape.edges] = parent
+    tape.edge_partial[tape.edges] = partial
+    tape.edges += 1
+
+
+cdef void check_parents(Py_ssize_t i) noexcept nogil:
+    """Debug build: rule 1 holds for node i."""
+    cdef Node *node = node_at(i)
+    cdef int op = op_at(i), arity
+    cdef Py_ssize_t e
+    CHECK(op < OP_COUNT)
+    if is_nary(op):
+        CHECK(node.lhs >= 0 and node.rhs >= 0 and node.lhs + <Py_ssize_t> node.rhs <= tape.edges)
+        for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
+            CHECK(0 <= tape.edge_parent[e] and tape.edge_parent[e] < i)
+    elif op != OP_LEAF:
+        arity = OP_INFO[op].arity
+        CHECK(0 <= node.lhs and node.lhs < i and 0 <= node.rhs and node.rhs < i)
+        CHECK(arity == 2 or node.lhs == node.rhs)
+
+
+# --------------------------------------------------------------------------------------- the marks
+# A set of node indices from which the highest is taken at about the cost of one memory access,
+# however far apart they are: a bit a node, and two levels of summary to skip empty stretches.
+
+cdef inline void mark(Py_ssize_t i) noexcept nogil:
+    CHECK(0 <= i and i < tape.size)
+    cdef uint64_t *word = &tape.marks[0][i >> 6]
+    if word[0] == 0:
+        mark_summary(i)
+    word[0] |= <uint64_t> 1 << (i & 63)
+
+
+cdef void mark_summary(Py_ssize_t i) noexcept nogil:
+    tape.marks[1][i >> 12] |= <uint64_t> 1 << (i >> 6 & 63)
+    tape.marks[2][i >> 18] |= <uint64_t> 1 << (i >> 12 & 63)
+
+
+cdef inline void unmark(Py_ssize_t i) noexcept nogil:
+    cdef uint64_t *word = &tape.marks[0][i >> 6]
+    word[0] &= ~(<uint64_t> 1 << (i & 63))
+    if word[0] == 0:
+        unmark_summary(i)
+
+
+cdef void unmark_summary(Py_ssize_t i) noexcept nogil:
+    tape.marks[1][i >> 12] &= ~(<uint64_t> 1 << (i >> 6 & 63))
+    if tape.marks[1][i >> 12] == 0:
+        tape.marks[2][i >> 18] &= ~(<uint64_t> 1 << (i >> 12 & 63))
+
+
+cdef inline Py_ssize_t highest_mark(Py_ssize_t top) noexcept nogil:
+    """The highest index marked, or -1; there must be none above `top`."""
+    cdef uint64_t word = tape.marks[0][top >> 6]
+    if LIKELY(word != 0):
+        return top & ~<Py_ssize_t> 63 | highest_bit(word)
+    return highest_mark_far(top)
+
+
+cdef Py_ssize_t highest_mark_far(Py_ssize_t top) noexcept nogil:
+    cdef Py_ssize_t k = top >> 12   # a word of marks[1]
+    if tape.marks[1][k] == 0:
+        k = top >> 18
+        while tape.marks[2][k] == 0:
+            k -= 1
+            if k < 0:
+                return -1
+        k = k << 6 | highest_bit(tape.marks[2][k])
+    k = k << 6 | highest_bit(tape.marks[1][k])
+    return k << 6 | highest_bit(tape.marks[0][k])
+
+
+cdef void mark_parents(Py_ssize_t i) noexcept nogil:
+    cdef Node *node = node_at(i)
+    cdef int op = op_at(i)
+    cdef Py_ssize_t e
+    if is_nary(op):
+        for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
+            mark(tape.edge_parent[e])
+    elif op != OP_LEAF:
+        mark(node.lhs)
+        mark(node.rhs)
+
+
+# --------------------------------------------------------------------------------- the reverse sweep
+
+cdef inline void reverse_nary(Py_ssize_t i, int op) noexcept nogil:
+    cdef Node *nodes = tape.nodes
+    cdef Node *node = node_at(i)
+    cdef double g = node.grad
+    cdef int32_t *parent = tape.edge_parent + node.lhs
+    cdef double *partial = tape.edge_partial + node.lhs
+    cdef Py_ssize_t e, count = node.rhs, pairs
+    cdef Node *x
+    cdef Node *y
+    if op == OP_SUM:
+        for e in range(count):
+            nodes[parent[e]].grad += g
+    elif op == OP_NARY:
+        for e in range(count):
+            nodes[parent[e]].grad += g * partial[e]
+    elif op == OP_DOT:
+        for e in range(count >> 1):
+            x = &nodes[parent[2 * e]]
+            y = &nodes[parent[2 * e + 1]]
+            x.grad += g * y.data
+            y.grad += g * x.data
+        if count & 1:
+            nodes[parent[count - 1]].grad += g
+
+
+cdef inline void reverse_step(Py_ssize_t i) noexcept nogil:
+    """Pass the adjoint of node i on to its parents, by its op's own rule."""
+    cdef Node *node = node_at(i)
+    cdef int op = op_at(i)
+    cdef Node *a
+    cdef Node *b
+    if is_nary(op):
+        reverse_nary(i, op)
+    elif op != OP_LEAF:
+        a = node_at(node.lhs)
+        b = node_at(node.rhs)
+        op_reverse(op, a.data, b.data, node.data, node.grad, &a.grad, &b.grad)
+
+
+cdef int reverse_sweep(Py_ssize_t root) except -1:
+    """Every node that the root reaches takes its reverse step, children before parents.
+
+    The cost grows with what the root reaches. Gradients are added to, none is cleared. A user's closure
+    may do anything on its way, make nodes and sweep itself included; what it raises ends the sweep.
+    """
+    cdef list pending = None
+    cdef Py_ssize_t i = root
+    cdef int steps = 0
+    if tape.sweeping:
+        pending = take_marks()  # those of the sweep in whose closure we are
+    tape.sweeping += 1
+    tape.hold += 1
+    mark(root)
+    try:
+        while i >= 0:
+            mark_parents(i)
+            if tape.ops[i] & USER:
+                user_step(i)
+            else:
+                reverse_step(i)
+            unmark(i)
+            i = highest_mark(i)
+            steps += 1
+            if steps == 1 << 20:
+                steps = 0
+                PyErr_CheckSignals()
+    except:
+        clear_marks()
+        raise
+    finally:
+        tape.sweeping -= 1
+        tape.hold -= 1
+        if pending is not None:
+            for i in pending:
+                mark(i)
+    return 0
+
+
+cdef list take_marks():
+    """The marked indices; none is marked any more."""
+    cdef list taken = []
+    cdef Py_ssize_t i = highest_mark(tape.size - 1)
+    while i >= 0:
+        taken.append(i)
+        unmark(i)
+        i = highest_mark(i)
+    return taken
+
+
+cdef void clear_marks() noexcept nogil:
+    cdef Py_ssize_t i = highest_mark(tape.size - 1)
+    while i >= 0:
+        unmark(i)
+        i = highest_mark(i)
