@@ -182,6 +182,7 @@ cdef PyObject *slide(Py_ssize_t start, int32_t *moved) noexcept:
     cdef Node *node
     cdef Node *target
     cdef PyObject *released = NULL
+    cdef bint pinned = tape.pinned > 0  # if none is, a node that goes has no facade
     cdef int32_t lhs, rhs
     cdef int op
     while first < tape.size and moved[first - start]:
@@ -192,7 +193,7 @@ cdef PyObject *slide(Py_ssize_t start, int32_t *moved) noexcept:
     for i in range(first, tape.size):
         node = &tape.nodes[i]
         if not moved[i - start]:
-            if node.facade != NULL:
+            if pinned and node.facade != NULL:
                 (<Value> node.facade).index = -1
                 if (<Value> node.facade).pinned:
                     (<Value> node.facade).pinned = False

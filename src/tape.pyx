@@ -305,18 +305,19 @@ cdef inline void reverse_nary(Py_ssize_t i, int op) noexcept nogil:
             nodes[parent[count - 1]].grad += g
 
 
-cdef inline void reverse_step(Py_ssize_t i) noexcept nogil:
+cdef inline void reverse_op(Node *node, int op) noexcept nogil:
+    cdef Node *a = node_at(node.lhs)
+    cdef Node *b = node_at(node.rhs)
+    op_reverse(op, a.data, b.data, node.data, node.grad, &a.grad, &b.grad)
+
+
+cdef void reverse_step(Py_ssize_t i) noexcept nogil:
     """Pass the adjoint of node i on to its parents, by its op's own rule."""
-    cdef Node *node = node_at(i)
     cdef int op = op_at(i)
-    cdef Node *a
-    cdef Node *b
     if is_nary(op):
         reverse_nary(i, op)
     elif op != OP_LEAF:
-        a = node_at(node.lhs)
-        b = node_at(node.rhs)
-        op_reverse(op, a.data, b.data, node.data, node.grad, &a.grad, &b.grad)
+        reverse_op(node_at(i), op)
 
 
 cdef int reverse_sweep(Py_ssize_t root) except -1:
@@ -327,7 +328,6 @@ cdef int reverse_sweep(Py_ssize_t root) except -1:
     """
     cdef list pending = None
     cdef Py_ssize_t i = root
-    cdef int steps = 0
     if tape.sweeping:
         pending = take_marks()  # those of the sweep in whose closure we are
     tape.sweeping += 1
@@ -335,17 +335,14 @@ cdef int reverse_sweep(Py_ssize_t root) except -1:
     mark(root)
     try:
         while i >= 0:
-            mark_parents(i)
             if tape.ops[i] & USER:
+                mark_parents(i)
                 user_step(i)
+                unmark(i)
+                i = highest_mark(i)
             else:
-                reverse_step(i)
-            unmark(i)
-            i = highest_mark(i)
-            steps += 1
-            if steps == 1 << 20:
-                steps = 0
-                PyErr_CheckSignals()
+                i = reverse_run(i)
+            PyErr_CheckSignals()
     except:
         clear_marks()
         raise
@@ -356,6 +353,49 @@ cdef int reverse_sweep(Py_ssize_t root) except -1:
             for i in pending:
                 mark(i)
     return 0
+
+
+cdef Py_ssize_t reverse_run(Py_ssize_t i) noexcept nogil:
+    """Sweep from node i, the highest marked, to a node whose step is the user's, or at least some way.
+
+    Returns the index of the next node, still marked, or -1 at the end of the sweep.
+    """
+    cdef Py_ssize_t word                        # the word of marks[0] being worked on,
+    cdef uint64_t bits, bit                     # and its bits, in a register
+    cdef Node *node
+    cdef int op, words
+    for words in range(1 << 16):
+        word = i >> 6
+        bits = tape.marks[0][word]
+        while bits:
+            i = word << 6 | highest_bit(bits)
+            bit = <uint64_t> 1 << (i & 63)
+            op = tape.ops[i]
+            if OP_LEAF < op < OP_PLAIN:
+                node = node_at(i)
+                if node.lhs >> 6 == word:
+                    bits |= <uint64_t> 1 << (node.lhs & 63)
+                else:
+                    mark(node.lhs)
+                if node.rhs >> 6 == word:
+                    bits |= <uint64_t> 1 << (node.rhs & 63)
+                else:
+                    mark(node.rhs)
+                reverse_op(node, op)
+            elif op != OP_LEAF:
+                tape.marks[0][word] = bits
+                if op & USER:
+                    return i
+                mark_parents(i)
+                reverse_nary(i, op)
+                bits = tape.marks[0][word]
+            bits &= ~bit
+        tape.marks[0][word] = 0
+        unmark_summary(i)
+        i = highest_mark_far(i)
+        if i < 0:
+            return -1
+    return i
 
 
 cdef list take_marks():
