@@ -5,7 +5,7 @@ PIP = bin/python -m pip install --quiet --disable-pip-version-check
 
 # Tests run on what is installed, in a folder with no source of the package on the path.
 AWAY = rm -rf build/away-$(1) && mkdir -p build/away-$(1) && \
-	cp -r tests examples benchmarks pyproject.toml build/away-$(1) && cd build/away-$(1)
+	cp -r tests examples benchmarks pyproject.toml README.md build/away-$(1) && cd build/away-$(1)
 CORE_TESTS = --ignore=tests/test_examples.py --ignore=tests/test_benchmarks.py
 
 .PHONY: test demo bench debug sanitize lint clean
@@ -45,7 +45,8 @@ lint: ## ruff, mypy, and mypy's check of the stubs against the built module
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
 	.venv-lint/bin/mypy
-	.venv-lint/bin/stubtest micrograd_c
+	.venv-lint/bin/stubtest micrograd_c --mypy-config-file pyproject.toml \
+		--allowlist tests/stubtest-allowed.txt --ignore-unused-allowlist
 
 clean:
 	rm -rf build dist wheelhouse .venv-* *.egg-info micrograd_c/*.so micrograd_c/*.pyd

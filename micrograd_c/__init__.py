@@ -9,11 +9,11 @@
 
 try:
     from micrograd_c._core import Value, dot, sum
-except ModuleNotFoundError as error:
+except ModuleNotFoundError:
     raise ModuleNotFoundError(
         f"{__path__[0]} holds micrograd_c's source, not built for this Python:"
         " run `pip install -e .` beside it, or start Python in another folder",
-        name=error.name,
+        name="micrograd_c._core",
     ) from None
 
 from micrograd_c import engine, math, nn, tape, viz

@@ -30,7 +30,7 @@ tracebacks and exit code are the program's own."""
 EPILOG = """\
 --swap is for a program that defines its own Value class. That class must stand at the top level
 and have the methods __add__, __mul__ and backward. What micrograd_c.Value has too is then
-micrograd_c's, __init__ and __repr__ included; further methods are kept, at some cost in speed.
+micrograd_c's, __init__ and __repr__ included; further methods are kept, at a cost in speed.
 Without such a class nothing is run and the exit code is 2.
 
 examples:
@@ -56,8 +56,6 @@ def main() -> None:
     dropin.spawn_alike(options.swap)
     try:
         exec(code, module.__dict__)
-    except SystemExit:
-        raise
     except BaseException as error:
         assert error.__traceback__ is not None
         print_with_frames(error, error.__traceback__.tb_next)
@@ -108,7 +106,7 @@ def own_end(arguments: list[str]) -> int:
 
 
 def load(options: argparse.Namespace, arguments: list[str]) -> tuple[ModuleType, CodeType]:
-    """The program's module and code; sys.argv and sys.path are set as they were started by it."""
+    """The program's module and code; sys.argv and sys.path become what Python would give it."""
     if options.module is not None:
         sys.argv = ["-m", *arguments]
         module, code = load_module(options.module, options.swap)
@@ -237,7 +235,7 @@ def print_with_frames(error: BaseException, frames: TracebackType | None) -> Non
     hook = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, _: Any) -> None:
-        sys.last_traceback = frames
+        sys.excepthook, sys.last_traceback = hook, frames
         hook(kind, error.with_traceback(frames), frames)
 
     sys.excepthook = excepthook

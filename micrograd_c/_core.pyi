@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, overload
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 _Number: TypeAlias = SupportsFloat | SupportsIndex
 
+@disjoint_base
 class Value:
     """A number that remembers how it was computed, so that `backward` can find the derivative of a
     result by every number it was made from.

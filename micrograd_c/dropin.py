@@ -163,7 +163,7 @@ def _bound(node: ast.ClassDef) -> set[str]:
 
 
 def _decorate(node: ast.ClassDef, where: str) -> None:
-    """Put `_compiled(where)` around the class, and `_cell` into it."""
+    """Put the decorator `_compiled(where)` around the class, and the method _CELL into it."""
     call = f"__import__('micrograd_c.dropin').dropin._compiled({where!r})"
     cell = f"def {_CELL}(): return __class__"
     first = node.decorator_list[0] if node.decorator_list else node
@@ -214,11 +214,9 @@ def _kept(original: type, ours: type) -> Iterator[tuple[str, Any]]:
     # Any type that compares has an __eq__, but ours is object's: the class's own means something.
     if isinstance(vars(original).get("__eq__"), FunctionType):
         has -= {"__eq__", "__ne__", "__hash__"}
-    else:
-        has |= {"__hash__"}
     for name, attribute in vars(original).items():
         special = name.startswith("__") and name.endswith("__")
-        made = name in (_CELL, "__annotate_func__", "__replace__")  # here, by Python, by dataclass
+        made = name in (_CELL, "__annotate_func__", "__replace__")  # by us, Python, dataclass
         slot = isinstance(attribute, (MemberDescriptorType, GetSetDescriptorType))
         method = isinstance(attribute, (FunctionType, classmethod, staticmethod, property))
         if name not in has and not made and not slot and (method or not special):

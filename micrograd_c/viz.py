@@ -165,9 +165,7 @@ def _operands(node: Any) -> Collection[Any]:
     if operands is None:
         operands = node._prev
     if isinstance(operands, (set, frozenset)):
-        return sorted(
-            operands, key=lambda v: (str(v._op), str(getattr(v, "label", "")), str(v.data))
-        )
+        return sorted(operands, key=lambda node: (str(node._op), _label(node), str(node.data)))
     return {id(operand): operand for operand in operands}.values()
 
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False, c_api_binop_methods=True
+# cython: initializedcheck=False, c_api_binop_methods=True, autotestdict=False
 """The compiled core of micrograd_c: the tape and its facade, Value."""
 
 cimport cython

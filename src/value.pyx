@@ -308,9 +308,6 @@ cdef class Value:
     def __int__(self):
         raise no_conversion('int')
 
-    def __complex__(self):
-        raise no_conversion('complex')
-
     # ------------------------------------------------------------------------------- as an object
 
     def __repr__(self):

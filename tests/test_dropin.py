@@ -1,0 +1,927 @@
+"""micrograd_c under micrograd's name: install(), `python -m micrograd_c` and --swap."""
+
+import importlib
+import json
+import pkgutil
+import signal
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import pytest
+
+import micrograd_c
+from micrograd_c import dropin
+
+SUBMODULES = [module.name for module in pkgutil.iter_modules(micrograd_c.__path__)]
+
+# A Value as single-file programs carry it, in the style of micrograd. Its methods count their
+# calls, so a program can tell whose they are.
+OWN_VALUE = """\
+import math
+
+calls = 0
+
+
+class Value:
+    def __init__(self, data, _children=(), _op=''):
+        global calls
+        calls += 1
+        self.data = data
+        self.grad = 0
+        self._backward = lambda: None
+        self._prev = set(_children)
+        self._op = _op
+
+    def __add__(self, other):
+        other = other if isinstance(other, Value) else Value(other)
+        out = Value(self.data + other.data, (self, other), '+')
+        def _backward():
+            self.grad += out.grad
+            other.grad += out.grad
+        out._backward = _backward
+        return out
+
+    def __mul__(self, other):
+        other = other if isinstance(other, Value) else Value(other)
+        out = Value(self.data * other.data, (self, other), '*')
+        def _backward():
+            self.grad += other.data * out.grad
+            other.grad += self.data * out.grad
+        out._backward = _backward
+        return out
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def backward(self):
+        topo, visited = [], set()
+        def build(v):
+            if v not in visited:
+                visited.add(v)
+                for child in v._prev:
+                    build(child)
+                topo.append(v)
+        build(self)
+        self.grad = 1
+        for v in reversed(topo):
+            v._backward()
+"""
+
+
+class Ended:
+    """How a program ended and what it printed."""
+
+    def __init__(self, done):
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    def __eq__(self, other):
+        return vars(self) == vars(other)
+
+    def __repr__(self):
+        return f"exit code {self.code}\n{self.out}-- stderr\n{self.err}"
+
+
+@pytest.fixture
+def python(tmp_path):
+    """python(*arguments): a fresh interpreter, run in tmp_path."""
+
+    def python(*arguments, stdin=b""):
+        command = [sys.executable, *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, input=stdin, capture_output=True, timeout=120)
+        done.stdout = done.stdout.decode().replace("\r\n", "\n")
+        done.stderr = done.stderr.decode().replace("\r\n", "\n")
+        return Ended(done)
+
+    return python
+
+
+@pytest.fixture
+def ours(python):
+    """ours(*arguments): python -m micrograd_c, run in tmp_path."""
+    return lambda *arguments, **given: python("-m", "micrograd_c", *arguments, **given)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(name, text): a file in tmp_path."""
+
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return write
+
+
+# install() and uninstall()
+
+
+@pytest.fixture
+def untouched():
+    """The import system is after the test as it was before."""
+
+    def state():
+        loaded = {name: sys.modules[name] for name in sys.modules if name.startswith("micrograd")}
+        return list(sys.meta_path), loaded
+
+    # All that a test may load, so that nothing else can differ.
+    for name in SUBMODULES:
+        importlib.import_module(f"micrograd_c.{name}")
+    importlib.import_module("micrograd.nn")
+    before = state()
+    yield
+    micrograd_c.uninstall()
+    assert state() == before
+
+
+def test_install_with_micrograd_loaded(untouched):
+    theirs = importlib.import_module("micrograd.engine")
+    micrograd_c.install()
+    import micrograd
+    import micrograd.engine
+    from micrograd.nn import MLP
+
+    assert micrograd is micrograd_c
+    assert micrograd.engine is micrograd_c.engine
+    assert micrograd.engine.Value is micrograd_c.Value
+    assert MLP is micrograd_c.nn.MLP
+    micrograd_c.uninstall()
+    assert importlib.import_module("micrograd.engine") is theirs
+    assert theirs.Value is not micrograd_c.Value
+
+
+def test_install_with_micrograd_half_loaded(python):
+    ended = python(
+        "-c",
+        "import micrograd, micrograd_c; theirs = micrograd; micrograd_c.install()\n"
+        "import micrograd.engine; assert micrograd is micrograd_c\n"
+        "micrograd_c.uninstall()\n"
+        "import micrograd.engine; assert micrograd is theirs\n"
+        "assert micrograd.engine.Value is not micrograd_c.Value\n",
+    )
+    assert ended.code == 0, ended
+
+
+def test_install_without_micrograd(python, write):
+    write(
+        "program.py",
+        """\
+        import sys
+
+        class Missing:
+            def find_spec(self, name, path=None, target=None):
+                if name.startswith('micrograd.') or name == 'micrograd':
+                    raise ModuleNotFoundError(name, name=name)
+
+        sys.meta_path.insert(0, Missing())
+        import micrograd_c
+
+        micrograd_c.install()
+        from micrograd.engine import Value
+        from micrograd.nn import MLP
+        import micrograd
+        assert Value is micrograd.Value is micrograd_c.Value and MLP is micrograd_c.nn.MLP
+        micrograd_c.uninstall()
+        assert not [name for name in sys.modules if name.split('.')[0] == 'micrograd']
+        try:
+            import micrograd.engine
+        except ModuleNotFoundError as error:
+            print('gone:', error)
+        """,
+    )
+    assert python("program.py").out == "gone: micrograd\n"
+
+
+def test_no_module_is_loaded_twice(untouched):
+    micrograd_c.install()
+    for name in SUBMODULES:
+        module = importlib.import_module(f"micrograd.{name}")
+        assert module is importlib.import_module(f"micrograd_c.{name}")
+        assert module.__name__ == module.__spec__.name == f"micrograd_c.{name}"
+        assert module.__spec__.loader is not None
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "micrograd":
+            assert module is sys.modules[name.replace("micrograd", "micrograd_c", 1)]
+    assert micrograd_c.__spec__.name == "micrograd_c"
+
+
+def test_no_module_that_we_lack(untouched):
+    micrograd_c.install()
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'micrograd\.nothing'"):
+        importlib.import_module("micrograd.nothing")
+    assert importlib.util.find_spec("micrograd.nothing") is None
+
+
+def test_other_names_are_left_alone(untouched, tmp_path, monkeypatch):
+    (tmp_path / "micrograd_extra.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    micrograd_c.install()
+    assert importlib.import_module("micrograd_extra").x == 1
+    del sys.modules["micrograd_extra"]
+
+
+def test_install_and_uninstall_may_be_repeated(untouched):
+    finders = len(sys.meta_path)
+    micrograd_c.uninstall()
+    assert len(sys.meta_path) == finders
+    micrograd_c.install()
+    import micrograd
+
+    micrograd_c.install()
+    assert len(sys.meta_path) == finders + 1
+    assert importlib.import_module("micrograd") is micrograd is micrograd_c
+    micrograd_c.uninstall()
+    assert importlib.import_module("micrograd") is not micrograd_c
+    micrograd_c.uninstall()
+    micrograd_c.install()
+    assert importlib.import_module("micrograd") is micrograd_c
+
+
+def test_ipython_extension(python, tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    ended = python(
+        "-c",
+        "import micrograd_c\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell()\n"
+        "def cell(text): shell.run_cell(text).raise_error()\n"
+        "cell('%load_ext micrograd_c')\n"
+        "cell('from micrograd.engine import Value; import micrograd')\n"
+        "assert shell.user_ns['Value'] is micrograd_c.Value\n"
+        "cell('%reload_ext micrograd_c')\n"
+        "cell('from micrograd.nn import MLP')\n"
+        "assert shell.user_ns['MLP'] is micrograd_c.nn.MLP\n"
+        "cell('%unload_ext micrograd_c')\n"
+        "cell('from micrograd.engine import Value')\n"
+        "assert shell.user_ns['Value'] is not micrograd_c.Value\n",
+    )
+    assert ended.code == 0, ended
+
+
+# python -m micrograd_c: the command
+
+
+def test_help(ours):
+    ended = ours("--help")
+    assert ended.code == 0 and ended.err == ""
+    for part in ("usage: python -m micrograd_c [--swap NAME] script.py", "-m module", "-c code"):
+        assert part in ended.out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "one of the arguments script.py -m -c is required"),
+        (["--swap"], "--swap: expected one argument"),
+        (["--swap", "Value"], "one of the arguments script.py -m -c is required"),
+        (["-m"], "-m: expected one argument"),
+        (["--swop", "Value", "x.py"], "unrecognized arguments: --swop"),
+    ],
+)
+def test_wrong_use(ours, arguments, message):
+    ended = ours(*arguments)
+    assert ended.code == 2 and message in ended.err and "usage:" in ended.err
+
+
+def test_our_options_end_at_the_script(ours, write):
+    write("script.py", "import sys; print(sys.argv)")
+    arguments = ["--swap", "x", "--help", "-m", "-c", "--", "-"]
+    assert ours("script.py", *arguments).out == f"{['script.py', *arguments]}\n"
+    assert ours("--", "script.py", *arguments).out == f"{['script.py', *arguments]}\n"
+    assert ours("-c", "import sys; print(sys.argv)", *arguments).out == f"{['-c', *arguments]}\n"
+    assert ours("-mscript", *arguments).out.endswith(f"script.py', {str(arguments)[1:]}\n")
+
+
+@pytest.mark.parametrize("how", [["script.py"], ["-m", "script"], ["-c"], ["-"]])
+def test_micrograd_is_ours(ours, write, how):
+    # The program's own folder comes before what is installed, as in a checkout of micrograd.
+    write("micrograd/__init__.py", "raise AssertionError('not this one')")
+    text = """\
+        import micrograd, micrograd.engine
+        from micrograd.engine import Value
+        from micrograd.nn import MLP
+        import micrograd_c
+        assert Value is micrograd.Value is micrograd.engine.Value is micrograd_c.Value
+        assert MLP is micrograd_c.nn.MLP
+        print(Value(2.0) * 3)
+        """
+    path = write("script.py", text)
+    ended = ours(*how, *([path.read_text()] if how == ["-c"] else []), stdin=path.read_bytes())
+    assert ended.code == 0 and ended.out == "Value(data=6.0, grad=0.0)\n", ended
+
+
+# python -m micrograd_c: what the program sees
+
+
+FACTS = '''\
+"""What a program can see of how it was started."""
+import json, sys, __main__
+names = sorted(set(globals()))
+x: int = 1
+print(json.dumps({
+    "names": names,
+    "name": __name__,
+    "file": globals().get("__file__"),
+    "cached": str(globals().get("__cached__")),
+    "package": __package__,
+    "loader": getattr(__loader__, "__name__", type(__loader__).__name__),
+    "spec": __spec__ and [__spec__.name, __spec__.origin],
+    "doc": __doc__,
+    "annotations": str(__annotations__),
+    "builtins": type(__builtins__).__name__,
+    "main": __main__.__dict__ is globals() and sys.modules["__main__"] is __main__,
+    "argv": sys.argv,
+    "path": sys.path,
+}))
+'''
+
+STARTS = {
+    "script": ["facts.py", "a", "-x", "--swap"],
+    "dot": ["./facts.py"],
+    "folder": ["sub/facts.py", "a"],
+    "up": ["sub/../facts.py"],
+    "absolute": ["TMP/sub/facts.py"],
+    "link": ["linked.py", "a"],
+    "isolated": ["-I", "facts.py"],
+    "compiled": ["facts.pyc", "a"],
+    "directory": ["app", "a"],
+    "directory-isolated": ["-I", "app", "a"],
+    "zip": ["app.zip", "a"],
+    "module": ["-m", "facts", "a", "-m"],
+    "submodule": ["-m", "sub.facts", "a"],
+    "package": ["-m", "app", "--help"],
+    "code": ["-c", FACTS, "a", "-c"],
+    "stdin": ["-", "a"],
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_the_program_sees_what_python_shows(python, write, tmp_path, start):
+    import py_compile
+
+    script = write("facts.py", FACTS)
+    write("sub/facts.py", FACTS)
+    write("app/__main__.py", FACTS)
+    py_compile.compile(str(script), str(tmp_path / "facts.pyc"))
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        archive.writestr("__main__.py", FACTS)
+    if "linked.py" in start:
+        (tmp_path / "linked.py").symlink_to("sub/facts.py")
+    flags = [argument for argument in start if argument == "-I"]
+    rest = [argument.replace("TMP", str(tmp_path)) for argument in start[len(flags) :]]
+    plain = python(*flags, *rest, stdin=FACTS.encode())
+    ran = python(*flags, "-m", "micrograd_c", *rest, stdin=FACTS.encode())
+    assert plain.code == 0 and ran.err == "" and json.loads(ran.out) == json.loads(plain.out)
+
+
+def test_pickling_what_the_program_defines(ours, write):
+    write(
+        "script.py",
+        """\
+        import dataclasses, pickle
+        from micrograd.engine import Value
+
+        @dataclasses.dataclass
+        class Point:
+            x: int = 1
+
+        class Mine(Value):
+            pass
+
+        assert pickle.loads(pickle.dumps(Point(2))) == Point(2)
+        mine = pickle.loads(pickle.dumps(Mine(2.0)))
+        assert type(mine) is Mine and mine.data == 2.0
+        """,
+    )
+    ended = ours("script.py")
+    assert ended.code == 0, ended
+
+
+# python -m micrograd_c: how the program ends
+
+ENDS = {
+    "runs": "print('hello')",
+    "nothing": "",
+    "exit": "import sys; sys.exit()",
+    "exit-code": "import sys; sys.exit(3)",
+    "exit-message": "import sys; sys.exit('bye')",
+    "exit-object": "raise SystemExit((1, 2))",
+    "os-exit": "import os; os._exit(7)",
+    "raises": "def f(x):\n    return 1 / x\n\nprint('hello')\nf(0)\n",
+    "cause": "def f():\n    try:\n        {}['a']\n    except KeyError as e:\n"
+    "        raise ValueError('b') from e\nf()\n",
+    "context": "try:\n    1 / 0\nexcept ZeroDivisionError:\n    open('nothing')\n",
+    "base-exception": "raise GeneratorExit('x')",
+    "import-missing": "import nothing_of_this_name",
+    "import-raises": "import raises",
+    "import-syntax": "import wrong",
+    "syntax": "x = 1\ndef f(:\n    pass\n",
+    "indentation": "if x:\ny = 1\n",
+    "eval-syntax": "x = 1\neval('1 +')\n",
+    "excepthook": "import sys, traceback\ndef hook(kind, error, tb):\n"
+    "    traceback.print_exception(kind, error, tb)\n    traceback.print_tb(error.__traceback__)\n"
+    "    print('hook', kind)\nsys.excepthook = hook\n1 / 0\n",
+    "excepthook-exits": "import sys\nsys.excepthook = lambda *_: sys.exit(5)\n1 / 0\n",
+    "atexit-and-threads": "import atexit, threading, time\natexit.register(print, 'atexit')\n"
+    "def f():\n    time.sleep(0.1)\n    print('thread', __name__)\n"
+    "threading.Thread(target=f).start()\nprint('end of main')\n",
+    "atexit-after-error": "import atexit\natexit.register(print, 'atexit')\n1 / 0\n",
+    "thread-raises": "import threading\ndef f():\n    1 / 0\n"
+    "thread = threading.Thread(target=f)\nthread.start()\nthread.join()\n",
+    "del": "class A:\n    def __del__(self):\n        print('del', __name__)\na = A()\n",
+    "warnings": "import warnings\nwarnings.warn('a')\nwarnings.warn('b', DeprecationWarning)\n",
+    "future": "from __future__ import annotations\ndef f(x: y): pass\nprint(f.__annotations__)\n",
+    "bom": "\ufeffprint('bom')\n1 / 0\n",
+    "interrupt": "import atexit, os, signal, time\natexit.register(print, 'atexit')\n"
+    "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)\n",
+    "interrupt-raised": "raise KeyboardInterrupt",
+}
+
+
+@pytest.mark.parametrize(
+    "how, text",
+    [
+        pytest.param(how, text, id=f"{how}-{name}")
+        for how in ("script.py", "-c", "-")
+        for name, text in ENDS.items()
+        if (how, name) != ("-c", "bom")  # a byte order mark is no part of an argument
+    ],
+)
+def test_the_program_ends_as_under_python(python, ours, write, how, text):
+    path = write("script.py", text)
+    write("raises.py", "def f():\n    raise ValueError('r')\n\nf()\n")
+    write("wrong.py", "def (\n")
+    start = [how, text] if how == "-c" else [how]
+    plain = python(*start, stdin=path.read_bytes())
+    assert ours(*start, stdin=path.read_bytes()) == plain
+    assert "micrograd" not in plain.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_an_interrupt_is_death_by_sigint(ours, write):
+    write("script.py", ENDS["interrupt"])
+    assert ours("script.py").code == -signal.SIGINT
+
+
+def test_encoding_cookie(ours, tmp_path):
+    (tmp_path / "script.py").write_bytes(b"# coding: latin-1\nprint(ascii('\xe9'))\n")
+    assert ours("script.py").out == "'\\xe9'\n"
+
+
+@pytest.mark.parametrize("end", ["", "1 / 0", "import sys; sys.exit(3)"])
+def test_interactive_afterwards(python, write, end):
+    write("script.py", f"x = 1\n{end}\n")
+    stdin = b"1 / x\nprint(__name__, x)\nundefined\nexit(4)\n"
+    plain = python("-i", "script.py", stdin=stdin)
+    assert plain.code == 4
+    assert python("-i", "-m", "micrograd_c", "script.py", stdin=stdin) == plain
+
+
+def test_last_traceback_is_the_programs(ours, write):
+    write(
+        "script.py",
+        """\
+        import atexit, sys, traceback
+        @atexit.register
+        def last():
+            print([frame.name for frame in traceback.extract_tb(sys.last_traceback)])
+        def f():
+            1 / 0
+        f()
+        """,
+    )
+    assert ours("script.py").out == "['<module>', 'f']\n"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        ["nothing.py"],
+        ["sub/nothing.py"],
+        ["empty"],
+        ["-m", "nothing"],
+        ["-m", "empty"],
+        ["-m", "sys"],
+    ],
+    ids=" ".join,
+)
+def test_no_such_program(python, ours, tmp_path, start):
+    (tmp_path / "empty").mkdir()
+    plain, ended = python(*start), ours(*start)
+    assert plain.code in (1, 2) and ended.code == plain.code
+    # What precedes is the name of the interpreter, as it was called or as it calls itself.
+    assert ended.err.split(": ", 1)[1] == plain.err.split(": ", 1)[1]
+
+
+@pytest.mark.parametrize("name", ["nothing.below", "script.py"])
+def test_no_such_submodule(ours, write, name):
+    write("script.py", "")
+    ended = ours("-m", name)
+    assert ended.code == 1 and ended.err.endswith(f": No module named {name}\n")
+
+
+def test_a_package_that_fails_to_import_shows_why(ours, write):
+    write("package/__init__.py", "import nothing_of_this_name\n")
+    write("package/module.py", "")
+    ended = ours("-m", "package.module")
+    assert ended.code == 1
+    assert ended.err.endswith("ModuleNotFoundError: No module named 'nothing_of_this_name'\n")
+    assert "package" in ended.err.splitlines()[-3]
+
+
+# multiprocessing
+
+WORKERS = """\
+import multiprocessing, sys
+{value}
+
+def work(x):
+    y = Value(x) * 3 + 1
+    y.backward()
+    return y.data, type(y).__module__, x
+
+if __name__ == '__main__':
+    context = multiprocessing.get_context(sys.argv[1])
+    with context.Pool(1) as pool:
+        print(pool.map(work, [1.0, 2.0]))
+"""
+METHODS = [m for m in ("spawn", "forkserver", "fork") if sys.platform != "win32" or m == "spawn"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("how", [["script.py"], ["-m", "script"]], ids=["script", "module"])
+@pytest.mark.parametrize("swap", [[], ["--swap", "Value"]], ids=["import", "swap"])
+def test_child_processes_run_on_ours_too(ours, write, method, how, swap):
+    value = OWN_VALUE if swap else "from micrograd.engine import Value"
+    write("script.py", WORKERS.format(value=value))
+    ended = ours(*swap, *how, method)
+    assert ended.code == 0, ended
+    module = micrograd_c.Value.__module__
+    assert ended.out == f"[(4.0, '{module}', 1.0), (7.0, '{module}', 2.0)]\n"
+    assert ended.err.count("micrograd_c") == 2 * len(swap[:1])  # the message, once
+
+
+def test_multiprocessing_that_was_loaded_before_us(python, write):
+    write("script.py", "import sys, __main__; assert sys.modules['__mp_main__'] is __main__")
+    program = "import multiprocessing, runpy, sys; sys.argv[1:] = ['script.py']\n"
+    program += "runpy.run_module('micrograd_c', run_name='__main__', alter_sys=True)"
+    ended = python("-c", program)
+    assert ended.code == 0, ended
+
+
+# --swap
+
+
+@pytest.fixture
+def swap(ours, write):
+    """swap(text): run it with --swap Value; what it printed, and the message without its start."""
+
+    def swap(text, name="script.py", *arguments):
+        write(name, text)
+        ended = ours("--swap", "Value", name, *arguments)
+        assert ended.code == 0, ended
+        start, line = "micrograd_c: class Value, line ", ended.err.splitlines()[0]
+        assert line.startswith(start) and ended.err.count("\n") == 1, ended
+        return ended.out, line.removeprefix(start)
+
+    return swap
+
+
+def test_swap(swap):
+    out, message = swap(
+        OWN_VALUE + "import micrograd_c; assert Value is micrograd_c.Value\n"
+        "a = Value(3.0); b = a * a + 2 * a; b.backward(); print(b.data, a.grad, calls)\n"
+    )
+    assert message == "6 of script.py, is now micrograd_c.Value"
+    assert out == "15.0 8.0 0\n"
+
+
+def test_swap_only_adds_a_line_on_stderr(python, ours, write):
+    write("script.py", OWN_VALUE + "def f(v):\n    return v.data / 0\n\nf(Value(1.0) + 1)\n")
+    plain, ended = python("script.py"), ours("--swap", "Value", "script.py")
+    message, rest = ended.err.split("\n", 1)
+    assert message.endswith("is now micrograd_c.Value")
+    assert (ended.code, ended.out, rest) == (plain.code, plain.out, plain.err)
+
+
+def test_swap_comes_before_later_uses_of_the_name(swap):
+    out, _ = swap(
+        "first = lambda: Value(1.0)\n" + OWN_VALUE + "class Neuron:\n    weight = Value(2.0)\n"
+        "def f(x: Value, y=Value(1.0)):\n    return y\n"
+        "print({type(v).__module__ for v in (first(), Neuron.weight, f(1))})\n"
+    )
+    assert out == f"{ {micrograd_c.Value.__module__} }\n"
+
+
+@pytest.mark.parametrize("how", [["-m", "script"], ["-c"], ["-"], ["app"], ["app.zip"]])
+def test_swap_however_the_program_is_given(ours, write, tmp_path, how):
+    text = OWN_VALUE + "print((Value(2.0) * 3).data, calls)\n"
+    write("script.py", text)
+    write("app/__main__.py", text)
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        archive.writestr("__main__.py", text)
+    start = [*how, text] if how == ["-c"] else how
+    ended = ours("--swap", "Value", *start, stdin=text.encode())
+    assert ended.out == "6.0 0\n", ended
+    file = {"-c": "<string>", "-": "<stdin>", "-m": "script.py"}.get(how[0], "__main__.py")
+    assert ended.err == f"micrograd_c: class Value, line 6 of {file}, is now micrograd_c.Value\n"
+
+
+def test_swap_of_another_name(ours, write):
+    write("script.py", OWN_VALUE.replace("Value", "Scalar") + "print(Scalar(2.0) * 3)\n")
+    ended = ours("--swap", "Scalar", "script.py")
+    assert ended.out == "Value(data=6.0, grad=0.0)\n"
+    assert ended.err == "micrograd_c: class Scalar, line 6 of script.py, is now micrograd_c.Value\n"
+
+
+@pytest.mark.parametrize(
+    "before", ["if 1:", "try:", "for _ in 1,:", "with open(__file__):", "if 0:\n    pass\nelse:"]
+)
+def test_swap_inside_a_statement(swap, before):
+    after = "finally:\n    pass\n" if before == "try:" else ""
+    own = textwrap.indent(OWN_VALUE.replace("global calls", "calls = 1"), "    ")
+    out, message = swap(f"{before}\n{own}\n{after}print((Value(2.0) * 3).data, calls)\n")
+    assert out == "6.0 0\n"
+    assert message == f"{7 + before.count(chr(10))} of script.py, is now micrograd_c.Value"
+
+
+def test_swap_of_the_one_of_two_that_is_made(swap):
+    own = textwrap.indent(OWN_VALUE, "    ").replace("global calls", "pass").replace("calls", "n")
+    own = own.replace("n += 1", "pass")
+    _, message = swap(f"if 0:\n{own}\nelse:\n{own}\nassert Value.__module__ != __name__\n")
+    assert int(message.split()[0]) > 50
+
+
+def test_swap_leaves_out_a_class_of_another_style(swap):
+    _, message = swap("class Value: pass\n" + OWN_VALUE + "assert Value.__module__ != __name__")
+    assert message == "7 of script.py, is now micrograd_c.Value"
+
+
+def test_swap_keeps_line_numbers():
+    own = OWN_VALUE.replace("class Value", "@print\n@print\nclass Value")
+    own += "    def more(self):\n        return 1\nprint(Value)\n"
+
+    def lines(code):
+        """Per function, where it starts and the lines that a debugger would stop at."""
+        own = sorted({line for _, _, line in code.co_lines() if line})
+        nested = [lines(const) for const in code.co_consts if hasattr(const, "co_lines")]
+        return code.co_name, code.co_firstlineno, own, [n for n in nested if n[0] != dropin._CELL]
+
+    plain = compile(own, "script.py", "exec")
+    assert lines(dropin.compile_swapped(own, "script.py", "Value")) == lines(plain)
+
+
+LOCAL_GRADIENTS = '''
+class Value:
+    """In the newer dialect."""
+    __slots__ = ("data", "grad", "_children", "_local_grads")
+
+    def __init__(self, data, children=(), local_grads=()):
+        self.data, self.grad = data, 0.0
+        self._children, self._local_grads = children, local_grads
+
+    def __add__(self, other):
+        other = other if isinstance(other, Value) else Value(other)
+        return Value(self.data + other.data, (self, other), (1.0, 1.0))
+
+    def __mul__(self, other):
+        other = other if isinstance(other, Value) else Value(other)
+        return Value(self.data * other.data, (self, other), (other.data, self.data))
+
+    def backward(self):
+        raise AssertionError("not this one")
+'''
+
+
+def test_swap_in_the_local_gradients_dialect(swap):
+    out, message = swap(
+        LOCAL_GRADIENTS + "import micrograd_c; assert Value is micrograd_c.Value\n"
+        "a = Value(3.0); b = Value(a.data ** 2, (a,), (2 * a.data,)) + a\n"
+        "b.backward(); print(b.data, a.grad)\n"
+    )
+    assert message == "2 of script.py, is now micrograd_c.Value"
+    assert out == "12.0 7.0\n"
+
+
+@pytest.mark.parametrize(
+    "decorator",
+    ["@dataclass(eq=False)", "@total_ordering", "@dataclass(eq=False)\n@total_ordering"],
+)
+def test_swap_of_a_decorated_class(swap, decorator):
+    fields = "    data: float\n    grad: float = 0.0\n    _children: tuple = ()\n"
+    text = OWN_VALUE[OWN_VALUE.index("class") :].replace(
+        "class Value:\n", f"class Value:\n{fields}"
+    )
+    text += "    def __lt__(self, other): raise AssertionError\n"
+    out, message = swap(
+        "from dataclasses import dataclass\nfrom functools import total_ordering\n"
+        f"{decorator}\n{text}\n"
+        "import micrograd_c; assert Value is micrograd_c.Value\n"
+        "print(Value(1.0) < Value(2.0))\n"
+    )
+    assert out == "True\n"
+    assert message == f"{4 + decorator.count(chr(10))} of script.py, is now micrograd_c.Value"
+
+
+def test_decorators_are_given_the_programs_own_class(swap):
+    own = OWN_VALUE.replace("class Value", "@seen\nclass Value")
+    out, _ = swap(
+        "def seen(cls):\n    print(cls.__module__, cls(1.0)._prev)\n    return cls\n"
+        f"{own}\nimport micrograd_c; assert Value is micrograd_c.Value\n"
+    )
+    assert out == "__main__ set()\n"
+
+
+# --swap: what the program's class has and micrograd_c.Value lacks
+
+
+def test_kept_methods_build_values_in_micrograds_style(swap):
+    out, message = swap(
+        OWN_VALUE + "    def cube(self):\n"
+        "        out = Value(self.data ** 3, (self,), 'cube')\n"
+        "        def _backward():\n"
+        "            self.grad += 3 * self.data ** 2 * out.grad\n"
+        "        out._backward = _backward\n"
+        "        return out\n"
+        "    def twice(self): return self + self\n"
+        "import micrograd_c; assert issubclass(Value, micrograd_c.Value)\n"
+        "a = Value(2.0); b = (a * 3).cube().twice() + a\n"
+        "b.backward(); print(b.data, a.grad, type(b) is Value, b._op, calls)\n"
+    )
+    assert message == "6 of script.py, is now micrograd_c.Value, with its own cube, twice"
+    assert out == f"{2 * 6**3 + 2}.0 {2 * 3 * 3 * 6**2 + 1}.0 True + 0\n"
+
+
+def test_every_kind_of_attribute_is_kept(swap):
+    out, message = swap(
+        "import functools\n"
+        "def passed_on(function):\n"
+        "    @functools.wraps(function)\n"
+        "    def call(*args): return function(*args)\n"
+        "    return call\n"
+        + OWN_VALUE
+        + '''\
+    """The program's own words."""
+    __slots__ = ("data", "grad", "_prev", "_op", "_backward", "extra")
+    made = []
+    limit: float = 5.0
+    note: str
+    @property
+    def item(self): return self.data
+    @item.setter
+    def item(self, data): self.data = data
+    @staticmethod
+    def zeros(n): return [Value(0.0) for _ in range(n)]
+    @classmethod
+    def one(cls): return cls(1.0)
+    def __hidden(self): return self.data + self.__more
+    __more = 10.0
+    def shown(self): return self.__hidden()
+    def __matmul__(self, other): return self * other
+    def __call__(self): return self.data
+    def __iter__(self): return iter([self.data])
+    def __float__(self): return float(self.data)
+    def __str__(self): return 'str'
+    square = property(lambda self: self * self)
+    plus = __add__
+
+v = Value.one() + 4
+assert v.item == 5.0 == v() == float(v) == v.limit and [*v] == [5.0] and str(v) == 'str'
+v.item = 6.0
+assert v.data == 6.0 and v.shown() == 16.0 and v._Value__hidden() == 16.0
+assert (v @ v).data == v.square.data == 36.0
+assert [type(z) for z in Value.zeros(2)] == [Value, Value] and type(Value.one()) is Value
+v.extra = 'set'
+assert v.extra == 'set' and Value.made == [] and Value.__doc__ is None
+assert v.plus(1).data == 7.0
+assert Value.__name__ == Value.__qualname__ == 'Value' and Value.__module__ == '__main__'
+print('kept')
+'''
+    )
+    assert out == "kept\n"
+    assert message.startswith("11 of script.py, is now micrograd_c.Value, with its own made, limit")
+
+
+def test_the_docstring_is_kept_with_a_subclass(swap):
+    text = OWN_VALUE.replace("class Value:\n", 'class Value:\n    """Mine."""\n    limit = 5\n')
+    assert swap(text + "print(Value.__doc__)\n")[0] == "Mine.\n"
+
+
+def test_kept_methods_may_use_super_and_class(swap):
+    out, _ = swap(
+        "import functools\n"
+        "def passed_on(function):\n"
+        "    @functools.wraps(function)\n"
+        "    def call(*args): return function(*args)\n"
+        "    return call\n"
+        + OWN_VALUE
+        + """\
+    def doubled(self): return super().__add__(self)
+    @passed_on
+    def wrapped(self): return super().__mul__(2)
+    @property
+    def cls(self): return __class__
+    @staticmethod
+    def static(): return (lambda: __class__)()
+    @classmethod
+    def of(cls, data): return super().__new__(cls, data)
+v = Value(3.0)
+assert v.doubled().data == v.wrapped().data == 6.0
+assert v.cls is Value.static() is Value and type(Value.of(1.0)) is Value
+print('super')
+"""
+    )
+    assert out == "super\n"
+
+
+def test_the_bases_are_kept(swap):
+    out, message = swap(
+        "class Named:\n    def named(self, name):\n        self.label = name\n        return self\n"
+        + OWN_VALUE.replace("class Value:", "class Value(Named):")
+        + "v = (Value(1.0) + 2).named('v')\n"
+        "import micrograd_c; assert isinstance(v, Named) and isinstance(v, micrograd_c.Value)\n"
+        "print(v.label, v.data, calls)\n"
+    )
+    assert out == "v 3.0 0\n"
+    assert message == "10 of script.py, is now micrograd_c.Value"
+
+
+def test_equality_by_data_is_kept(swap):
+    out, message = swap(
+        OWN_VALUE + "    def __eq__(self, other): return self.data == other.data\n"
+        "    def __hash__(self): return id(self)\n"
+        "a = Value(1.0); b = a * 2 + a; b.backward()\n"
+        "print(b == Value(3.0), b == a, len({a, b, Value(3.0)}), a.grad)\n"
+    )
+    assert out == "True False 3 3.0\n"
+    assert message.endswith("with its own __eq__, __hash__")
+
+
+def test_a_hash_by_identity_is_no_method_of_its_own(swap):
+    _, message = swap(OWN_VALUE + "    def __hash__(self): return id(self)\n")
+    assert message == "6 of script.py, is now micrograd_c.Value"
+
+
+def test_pickling_a_swapped_class(swap):
+    out, _ = swap(
+        OWN_VALUE + "    def twice(self): return self + self\n"
+        "import pickle; v = pickle.loads(pickle.dumps(Value(2.0)))\n"
+        "print(type(v) is Value, v.twice().data)\n"
+    )
+    assert out == "True 4.0\n"
+
+
+# --swap: nothing to replace
+
+
+def refused(ended, *parts):
+    assert ended.code == 2 and ended.out == "", ended
+    assert ended.err.startswith("micrograd_c: --swap Value: ") and ended.err.count("\n") == 1
+    for part in parts:
+        assert part in ended.err, ended
+
+
+def test_swap_without_such_a_class(ours, write):
+    write("script.py", "print('ran')\nclass Tensor: pass\n")
+    refused(
+        ours("--swap", "Value", "script.py"),
+        "script.py defines no class Value at top level",
+        "Tensor",
+    )
+
+
+def test_swap_of_a_class_that_is_imported(ours, write):
+    write("script.py", "print('ran')\nfrom micrograd.engine import Value\n")
+    refused(ours("--swap", "Value", "script.py"), "no class Value", "(its classes: none)")
+
+
+@pytest.mark.parametrize("line", ["def f():", "class Outer:", "async def f():"])
+def test_swap_of_a_class_that_is_not_at_the_top_level(ours, write, line):
+    write("script.py", f"print('ran')\n{line}\n" + textwrap.indent(OWN_VALUE, "    "))
+    refused(ours("--swap", "Value", "script.py"), "no class Value at top level")
+
+
+def test_swap_of_a_class_of_another_style(ours, write):
+    write("script.py", "print('ran')\nclass Value:\n    def __add__(self, other): pass\n")
+    refused(
+        ours("--swap", "Value", "script.py"),
+        "__add__, __mul__, backward",
+        "class Value, line 2 of script.py, lacks __mul__, backward",
+    )
+
+
+def test_swap_without_source(ours, write, tmp_path):
+    import py_compile
+
+    script = write("script.py", OWN_VALUE + "print('ran')\n")
+    py_compile.compile(str(script), str(tmp_path / "other.pyc"))
+    refused(ours("--swap", "Value", "other.pyc"), "no source")
+    refused(ours("--swap", "Value", "-m", "sys"), "no source")
+
+
+def test_swap_in_a_program_with_a_syntax_error(python, ours, write):
+    write("script.py", OWN_VALUE + "x = = 1\n")
+    assert ours("--swap", "Value", "script.py") == python("script.py")

@@ -1,0 +1,403 @@
+"""Pictures of a graph: trace, draw_dot and what a notebook shows."""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from xml.etree import ElementTree
+
+import graphviz
+import pytest
+from micrograd.engine import Value as TheirValue
+
+import micrograd_c
+from micrograd_c import Value, nn, viz
+from micrograd_c.viz import draw_dot, trace
+
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+
+
+def tanh_neuron():
+    """The neuron of the tutorial, with its labels and gradients."""
+    x1, x2 = Value(2.0, label="x1"), Value(0.0, label="x2")
+    w1, w2 = Value(-3.0, label="w1"), Value(1.0, label="w2")
+    b = Value(6.8813735870195432, label="b")
+    x1w1, x2w2 = x1 * w1, x2 * w2
+    x1w1.label, x2w2.label = "x1*w1", "x2*w2"
+    both = x1w1 + x2w2
+    both.label = "x1*w1 + x2*w2"
+    n = both + b
+    n.label = "n"
+    o = n.tanh()
+    o.label = "o"
+    o.backward()
+    return o
+
+
+def chain(length):
+    """x + x + ... + x: a graph as deep as it is large, where one node has all the edges."""
+    x = Value(1.0)
+    y = x
+    for _ in range(length):
+        y = y + x
+    return y
+
+
+def texts(svg):
+    """The words that a reader of the picture sees, in the order drawn."""
+    root = ElementTree.fromstring(svg)
+    return [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+# trace
+
+
+def test_trace():
+    a, b = Value(2.0), Value(3.0)
+    product = a * b
+    total = product + a
+    nodes, edges = trace(total)
+    assert nodes == {a, b, product, total}
+    assert edges == {(a, product), (b, product), (product, total), (a, total)}
+
+
+def test_trace_of_a_leaf():
+    a = Value(1.0)
+    assert trace(a) == ({a}, set())
+
+
+def test_an_operand_used_twice_is_one_edge():
+    a = Value(3.0)
+    b = a + a
+    assert trace(b) == ({a, b}, {(a, b)})
+
+
+def test_trace_finds_nodes_that_nothing_else_holds():
+    nodes, edges = trace(tanh_neuron())
+    labels = {"x1", "w1", "x2", "w2", "b", "x1*w1", "x2*w2", "x1*w1 + x2*w2", "n", "o"}
+    assert {node.label for node in nodes} == labels and len(nodes) == 10
+    assert {(a.label, b.label) for a, b in edges} >= {("n", "o"), ("b", "n"), ("x1", "x1*w1")}
+    assert len(edges) == 9
+
+
+def test_trace_of_a_deep_graph():
+    length = 10**5
+    assert length > sys.getrecursionlimit()
+    nodes, edges = trace(chain(length))
+    assert len(nodes) == length + 1 and len(edges) == 2 * length - 1
+
+
+def test_trace_of_micrograds_own_values():
+    a, b = TheirValue(2.0), TheirValue(3.0)
+    product = a * b
+    relu = product.relu()
+    assert trace(relu) == ({a, b, product, relu}, {(a, product), (b, product), (product, relu)})
+
+
+# draw_dot
+
+SOURCE = """\
+digraph {
+    graph [rankdir=LR]
+    n0 [label="{ x | data 2.0000 | grad 6.0000 }" shape=record]
+    n1 [label="{ w | data -3.0000 | grad -4.0000 }" shape=record]
+    n2 [label="{  | data -6.0000 | grad -2.0000 }" shape=record]
+    op2 [label="*"]
+    op2 -> n2
+    n3 [label="{ b | data 5.0000 | grad -2.0000 }" shape=record]
+    n4 [label="{  | data -1.0000 | grad -2.0000 }" shape=record]
+    op4 [label="+"]
+    op4 -> n4
+    n5 [label="{ y | data 1.0000 | grad 1.0000 }" shape=record]
+    op5 [label="**2"]
+    op5 -> n5
+    n0 -> op2
+    n1 -> op2
+    n2 -> op4
+    n3 -> op4
+    n4 -> op5
+}
+"""
+
+
+@pytest.mark.parametrize("label_of_leaf", ["x", 'other "quoted" label'])
+def test_the_source_of_a_drawing(label_of_leaf):
+    x, w, b = Value(2.0, label=label_of_leaf), Value(-3.0, label="w"), Value(5.0, label="b")
+    y = (x * w + b) ** 2
+    y.label = "y"
+    y.backward()
+    expected = SOURCE.replace("{ x |", "{ " + label_of_leaf.replace('"', r"\"") + " |")
+    assert draw_dot(y).source.expandtabs(4) == expected
+
+
+def test_a_drawing_has_the_nodes_and_edges_of_trace():
+    random.seed(1)
+    root = nn.MLP(2, [3, 2, 1])([Value(1.0), Value(-2.0)])
+    nodes, edges = trace(root)
+    operations = [node for node in nodes if node._op]
+    source = draw_dot(root).source
+    assert source.count("shape=record") == len(nodes)
+    assert len(re.findall(r"^\top\d+ \[", source, re.MULTILINE)) == len(operations)
+    assert source.count(" -> ") == len(edges) + len(operations)
+
+
+def test_a_value_used_twice_is_drawn_with_one_edge():
+    a = Value(3.0)
+    assert draw_dot(a * a).source.count("n0 -> op1") == 1
+
+
+def test_children_without_an_operation():
+    a = Value(3.0)
+    assert "n0 -> n1" in draw_dot(Value(1.0, (a,))).source
+
+
+def test_drawings_are_the_same_in_every_process():
+    program = textwrap.dedent("""\
+        import random
+        from micrograd.engine import Value as Theirs
+        from micrograd_c import Value, nn
+        from micrograd_c.viz import draw_dot
+        kept = [object() for _ in range(int(__import__('sys').argv[1]))]  # other addresses
+        random.seed(1)
+        print(draw_dot(nn.MLP(3, [4, 4, 1])([Value(1.0), Value(2.0), Value(3.0)])).source)
+        a, b, c = Theirs(2.0), Theirs(-3.0), Theirs(10.0)
+        print(draw_dot((a * b + c).relu() - b * 2 * a).source)
+    """)
+    command = [sys.executable, "-c", program]
+    printed = {
+        subprocess.run(
+            [*command, str(count)],
+            env={**os.environ, "PYTHONHASHSEED": str(count)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for count in (0, 1, 12345)
+    }
+    assert len(printed) == 1 and printed.pop().count(b"digraph") == 2
+
+
+def test_micrograds_own_values():
+    a = TheirValue(2)
+    y = (a * -3.0 + 7).relu()
+    y.backward()
+    source = draw_dot(y).source
+    assert "{  | data 1.0000 | grad 1.0000 }" in source and "op4 [label=ReLU]" not in source
+    assert source.count("shape=record") == 6 and "label=ReLU" in source
+
+
+@pytest.mark.parametrize("rankdir", ["LR", "TB", "RL", "BT"])
+def test_rankdir(rankdir):
+    assert f"graph [rankdir={rankdir}]" in draw_dot(Value(1.0), rankdir=rankdir).source
+
+
+def test_what_there_is_no_drawing_in():
+    with pytest.raises(ValueError, match="rankdir must be LR, TB, RL or BT, not 'up'"):
+        draw_dot(Value(1.0), rankdir="up")
+    with pytest.raises(ValueError, match="format"):
+        draw_dot(Value(1.0), format="poem")
+
+
+@needs_dot
+def test_pictures(tmp_path):
+    o = tanh_neuron()
+    svg = texts(draw_dot(o).pipe(encoding="utf-8"))
+    assert set(svg) >= {"x1*w1 + x2*w2", "data 0.7071", "grad 1.0000", "tanh", "+", "*"}
+    assert svg.count("*") == svg.count("+") == 2
+    assert draw_dot(o, format="png").pipe().startswith(b"\x89PNG")
+    path = draw_dot(o, format="pdf").render(tmp_path / "neuron", cleanup=True)
+    assert os.listdir(tmp_path) == ["neuron.pdf"] and path.endswith("neuron.pdf")
+
+
+LABELS = [
+    "{a|b}",
+    "<p> | <q>",
+    r"\n \N \G \l \{ \\ \\{ \|",
+    "ends in \\",
+    "a & b &amp; &#65; &lt;",
+    'he said "no" \\"',
+    "<b>not html</b>",
+    "ünï ∂x/∂y 漢",
+    "port:n, a -> b; [c] // d /* e */ # f",
+    "%s %d {0}",
+    "x",
+    "node",
+]
+
+
+@needs_dot
+@pytest.mark.parametrize("text", LABELS)
+def test_any_text_is_shown_as_it_is(text):
+    a = Value(1.0, label=text)
+    b = Value(2.0, (a,), text)
+    b.label = text
+    assert texts(draw_dot(b).pipe(encoding="utf-8")).count(text) == 3
+
+
+@needs_dot
+def test_random_text_is_shown_as_it_is():
+    rng = random.Random(1)
+    wrong = []
+    for _ in range(40):
+        text = "".join(rng.choice('\\{}|<>&"nNlt;:a') for _ in range(8))
+        if texts(draw_dot(Value(1.0, label=text)).pipe(encoding="utf-8"))[0] != text:
+            wrong.append(text)
+    assert wrong == []
+
+
+@needs_dot
+def test_a_label_of_two_lines():
+    shown = texts(draw_dot(Value(1.0, label="two\nlines")).pipe(encoding="utf-8"))
+    assert shown[:2] == ["two", "lines"]
+
+
+# The tutorials' own code, as their readers have it in their notebooks.
+
+
+def tutorial_draw_dot(root):
+    from graphviz import Digraph
+
+    def trace(root):
+        # builds a set of all nodes and edges in a graph
+        nodes, edges = set(), set()
+
+        def build(v):
+            if v not in nodes:
+                nodes.add(v)
+                for child in v._prev:
+                    edges.add((child, v))
+                    build(child)
+
+        build(root)
+        return nodes, edges
+
+    dot = Digraph(format="svg", graph_attr={"rankdir": "LR"})  # LR = left to right
+
+    nodes, edges = trace(root)
+    for n in nodes:
+        uid = str(id(n))
+        # for any value in the graph, create a rectangular ('record') node for it
+        dot.node(
+            name=uid,
+            label="{ %s | data %.4f | grad %.4f }" % (n.label, n.data, n.grad),  # noqa: UP031
+            shape="record",
+        )
+        if n._op:
+            # if this value is a result of some operation, create an op node for it
+            dot.node(name=uid + n._op, label=n._op)
+            # and connect this node to it
+            dot.edge(uid + n._op, uid)
+
+    for n1, n2 in edges:
+        # connect n1 to the op node of n2
+        dot.edge(str(id(n1)), str(id(n2)) + n2._op)
+
+    return dot
+
+
+def test_the_tutorials_code_draws_the_same():
+    o = tanh_neuron()
+    theirs, ours = tutorial_draw_dot(o).source, draw_dot(o).source
+
+    def labels(source):
+        return sorted(re.findall(r"\[label=.*\]", source))
+
+    assert labels(theirs) == labels(ours)
+    assert theirs.count(" -> ") == ours.count(" -> ") == 14
+
+
+@needs_dot
+def test_the_tutorials_code_renders():
+    o = tanh_neuron()
+    shown = texts(tutorial_draw_dot(o).pipe(encoding="utf-8"))
+    assert sorted(shown) == sorted(texts(draw_dot(o).pipe(encoding="utf-8")))
+
+
+# Notebooks
+
+
+class Counted:
+    """A Value-like object of an endless graph, which counts how far one walks."""
+
+    data, grad, _op = 1.0, 0.0, "+"
+    walked = 0
+
+    @property
+    def _prev(self):
+        Counted.walked += 1
+        return [Counted(), Counted()]
+
+
+@needs_dot
+def test_a_notebook_shows_the_graph():
+    o = tanh_neuron()
+    svg = o._repr_svg_()
+    assert texts(svg) == texts(draw_dot(o).pipe(encoding="utf-8"))
+    assert "data 1.0000" in texts(Value(1.0)._repr_svg_())
+
+
+@needs_dot
+def test_a_notebook_shows_graphs_of_some_200_nodes():
+    random.seed(1)
+    model = nn.MLP(2, [6, 6, 1])
+    loss = micrograd_c.sum([model([Value(x), Value(-x)]) for x in (1.0, 2.0, 3.0)])
+    nodes, _ = trace(loss)
+    assert 100 < len(nodes) <= viz.NOTEBOOK_NODES
+    assert sum("data" in text for text in texts(loss._repr_svg_())) == len(nodes)
+
+
+def test_a_notebook_shows_larger_graphs_as_text():
+    assert chain(viz.NOTEBOOK_NODES)._repr_svg_() is None
+    Counted.walked = 0
+    assert viz._repr_svg(Counted()) is None
+    assert Counted.walked <= viz.NOTEBOOK_NODES
+
+
+@needs_dot
+def test_a_notebook_does_not_wait_long_for_dot(monkeypatch):
+    monkeypatch.setattr(viz, "NOTEBOOK_SECONDS", 0.1)  # it would take minutes
+    assert chain(viz.NOTEBOOK_NODES - 1)._repr_svg_() is None
+
+
+def shown_by_ipython(value):
+    from IPython.core.formatters import DisplayFormatter
+
+    return set(DisplayFormatter().format(value)[0])
+
+
+@needs_dot
+def test_ipython_shows_picture_and_text():
+    assert shown_by_ipython(Value(1.0) * 2) == {"text/plain", "image/svg+xml"}
+
+
+def test_ipython_shows_text_alone_where_there_is_no_picture(monkeypatch):
+    assert shown_by_ipython(chain(viz.NOTEBOOK_NODES)) == {"text/plain"}
+    monkeypatch.setenv("PATH", "")
+    assert shown_by_ipython(Value(1.0) * 2) == {"text/plain"}
+
+
+# Where something is missing
+
+
+def test_without_the_graphviz_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    with pytest.raises(ImportError, match=r"pip install micrograd_c\[viz\]"):
+        draw_dot(Value(1.0))
+    assert Value(1.0)._repr_svg_() is None
+    assert len(trace(Value(1.0) * 2)[0]) == 3
+
+
+def test_without_the_dot_program(monkeypatch, tmp_path):
+    dot = draw_dot(Value(1.0))
+    monkeypatch.setenv("PATH", "")
+    for render in (
+        dot.pipe,
+        lambda: dot.render(tmp_path / "picture"),
+        lambda: dot._repr_mimebundle_(),
+    ):
+        with pytest.raises(graphviz.ExecutableNotFound, match="apt install graphviz"):
+            render()
+    assert Value(1.0)._repr_svg_() is None
+    assert "data 1.0000" in dot.source
