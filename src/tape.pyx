@@ -364,7 +364,7 @@ cdef Py_ssize_t reverse_run(Py_ssize_t i) noexcept nogil:
     cdef uint64_t bits, bit                     # and its bits, in a register
     cdef Node *node
     cdef int op, words
-    for words in range(1 << 16):
+    for words in range(1 << 13):
         word = i >> 6
         bits = tape.marks[0][word]
         while bits:
