@@ -2,7 +2,6 @@
 # cython: initializedcheck=False, c_api_binop_methods=True, autotestdict=False
 """The compiled core of micrograd_c: the tape and its facade, Value."""
 
-cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, INT32_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
@@ -13,7 +12,6 @@ import copyreg
 import math
 import operator
 from collections import namedtuple
-from numbers import Complex, Real
 
 include "tape.pyx"
 include "value.pyx"

@@ -18,10 +18,8 @@ static inline int highest_bit(uint64_t word) { return 63 - __builtin_clzll(word)
 
 #if defined(__GNUC__) || defined(__clang__)
 #define LIKELY(x) __builtin_expect(!!(x), 1)
-#define NOINLINE __attribute__((noinline))
 #else
 #define LIKELY(x) (x)
-#define NOINLINE
 #endif
 
 /* CHECK states an invariant: the debug build tests it, the others compile it away. */

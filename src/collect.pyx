@@ -5,15 +5,17 @@
 # all older nodes for live; when the tape has doubled since it was last scanned whole, all of it is.
 #
 # A pinned facade is held by the tape itself, and perhaps by closures that only it holds in turn: a cycle
-# that Python's collector cannot see, as facades are not tracked. So for facades that carry anything but
-# plain numbers and text, references are first counted from within (trial deletion): `scratch` becomes
-# the number of references to the facade that do not come from what pinned facades carry.
+# that Python's collector cannot see, as facades are not tracked. So where any facade carries attributes,
+# references are first counted from within (trial deletion): `scratch` becomes the number of references
+# to a facade that do not come from what pinned facades carry.
 
 cdef extern from "Python.h":
     bint PyFunction_Check(PyObject *)
     PyObject *PyFunction_GET_CLOSURE(PyObject *)
     PyObject *PyFunction_GET_DEFAULTS(PyObject *)
     PyObject *PyFunction_GET_KW_DEFAULTS(PyObject *)
+    ctypedef struct PyFunctionObject:
+        PyObject *func_dict
     bint PyObject_IS_GC(PyObject *)
     bint PyType_Check(PyObject *)
     bint PyModule_Check(PyObject *)
@@ -75,20 +77,21 @@ cdef inline void collect_if_edges_due() noexcept:
         collect_due()
 
 
-cdef void schedule() noexcept:
-    """The next collect is due when the nursery is full."""
-    tape.limit = tape.size + tape.nursery
-    tape.edge_limit = tape.edges + EDGES_A_NODE * tape.nursery
+cdef void schedule(Py_ssize_t survivors) noexcept:
+    """The next collect is due when the nursery is full, or later where the last one freed little."""
+    cdef Py_ssize_t nodes = max(tape.nursery, 2 * survivors)
+    tape.limit = tape.size + nodes
+    tape.edge_limit = tape.edges + EDGES_A_NODE * nodes
 
 
 cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
     """Free the nodes from `start` on that nothing needs; their number. Facades' indices move along."""
-    cdef Py_ssize_t before = tape.size, count = tape.size - start
+    cdef Py_ssize_t before = tape.size, count = tape.size - start, room
     cdef Trial trial
     cdef int32_t *moved = <int32_t *> malloc((count + 1) * sizeof(int32_t))
     cdef PyObject *released
     if moved == NULL:
-        schedule()  # no memory now: later perhaps
+        schedule(0)  # no memory now: later perhaps
         return 0
     memset(moved, 0, count * sizeof(int32_t))
     memset(&trial, 0, sizeof(trial))
@@ -103,27 +106,31 @@ cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
     released = slide(start, moved)
     free(moved)
     tape.old = tape.size
-    schedule()
+    schedule(tape.size - start if start else 0)
     if start == 0:
         tape.recent = max(tape.size, tape.recent * 3 // 4)
         tape.recent_edges = max(tape.edges, tape.recent_edges * 3 // 4)
-        tape.full_at = tape.size + max(tape.recent, tape.nursery)
-        tape.full_at_edges = tape.edges + max(tape.recent_edges, EDGES_A_NODE * tape.nursery)
+        # Scanning costs nodes and edges alike, so much of the one is a reason to let the other grow, too.
+        room = max(tape.recent, tape.recent_edges // EDGES_A_NODE, tape.nursery)
+        tape.full_at = tape.size + room
+        tape.full_at_edges = tape.edges + EDGES_A_NODE * room
         shrink()
     if DEBUG_BUILD:
         check_tape()
     count = before - tape.size
+    tape.hold += 1  # the list is linked through the facades
     release(released)
+    tape.hold -= 1
     return count
 
 
 # ------------------------------------------------------------------------------------------ marking
 
-cdef inline bint is_root(PyObject *facade, bint trial) noexcept:
+cdef inline bint is_root(PyObject *facade, bint counted) noexcept:
     """Whether a facade is held by anybody but the tape (and, on trial, what pinned facades carry)."""
     if facade == NULL:
         return False
-    if trial:
+    if counted:
         return (<Value> facade).scratch > 0
     return not (<Value> facade).pinned or Py_REFCNT(facade) > 1
 
@@ -139,10 +146,10 @@ cdef void mark_live(Trial *trial) noexcept:
             reach(trial, i)
             # What it carries may be nodes that the scan has passed, and what these reach likewise.
             while trial.top >= 0:
-                later = highest_mark(trial.top)
+                later = highest_mark(&tape.marks, trial.top)
                 if later < 0:
                     break
-                unmark(later)
+                unmark(&tape.marks, later)
                 reach(trial, later)
 
 
@@ -167,7 +174,7 @@ cdef inline void mark_moved(Trial *trial, Py_ssize_t i) noexcept:
     if i >= trial.start and not trial.moved[i - trial.start]:
         trial.moved[i - trial.start] = 1
         if i > trial.passed:
-            mark(i)
+            mark(&tape.marks, i)
             trial.top = max(trial.top, i)
 
 
@@ -260,11 +267,12 @@ cdef void release(PyObject *facade) noexcept:
     cdef PyObject *attributes
     while facade != NULL:
         following = <PyObject *> (<Value> facade).scratch
-        attributes = (<Value> facade).attributes
-        (<Value> facade).attributes = NULL
-        Py_XDECREF(attributes)
-        if PyObject_IS_GC(facade):
-            (<PyTypeTraverse *> Py_TYPE(facade)).tp_clear(facade)
+        if Py_REFCNT(facade) > 1:   # by what it carries itself
+            attributes = (<Value> facade).attributes
+            (<Value> facade).attributes = NULL
+            Py_XDECREF(attributes)
+            if PyObject_IS_GC(facade):
+                (<PyTypeTraverse *> Py_TYPE(facade)).tp_clear(facade)
         Py_DECREF(facade)
         facade = following
 
@@ -343,7 +351,10 @@ cdef int traverse(PyObject *container, visitproc visit, Trial *trial) noexcept:
         if visit(PyFunction_GET_DEFAULTS(container), <void *> trial) != 0:
             return -1
     if PyFunction_GET_KW_DEFAULTS(container) != NULL:
-        return visit(PyFunction_GET_KW_DEFAULTS(container), <void *> trial)
+        if visit(PyFunction_GET_KW_DEFAULTS(container), <void *> trial) != 0:
+            return -1
+    if (<PyFunctionObject *> container).func_dict != NULL:
+        return visit((<PyFunctionObject *> container).func_dict, <void *> trial)
     return 0
 
 
@@ -452,7 +463,7 @@ cdef void check_tape() noexcept:
         if tape.ops[i] & USER:
             CHECK(facade != NULL and (<Value> facade).pinned)
     for i in range(mark_words(tape.capacity, 0)):
-        CHECK(tape.marks[0][i] == 0)
+        CHECK(tape.marks.level[0][i] == 0)
     CHECK(pinned == tape.pinned)
 
 
@@ -487,7 +498,7 @@ def tape_bytes():
     """Bytes allocated for the tape, without the Values that Python holds."""
     cdef Py_ssize_t total = tape.capacity * (sizeof(Node) + 1), level
     for level in range(3):
-        total += mark_words(tape.capacity, level) * sizeof(uint64_t)
+        total += mark_words(tape.marks.capacity, level) * sizeof(uint64_t)
     return total + tape.edge_capacity * (sizeof(int32_t) + sizeof(double))
 
 
@@ -495,7 +506,7 @@ def _tune(nursery=None, max_nodes=None):
     """For tests: the nursery, in nodes (1: collect after every operation), and the largest tape."""
     tape.nursery = NURSERY if nursery is None else nursery
     tape.max_nodes = INT32_MAX if max_nodes is None else max_nodes
-    schedule()
+    schedule(0)
     tape.full_at, tape.full_at_edges = tape.limit, tape.edge_limit
     reserve(0, 0)
     if tape.capacity > max(tape.size, tape.max_nodes):

@@ -7,6 +7,7 @@ cdef extern from "Python.h":
 cdef double edge_partial(Node *node, int op, Py_ssize_t e) noexcept:
     """The partial derivative of an n-ary node by its edge number e."""
     cdef Py_ssize_t edge = node.lhs + e
+    CHECK(edge < tape.edges)
     if op == OP_NARY:
         return tape.edge_partial[edge]
     if op == OP_DOT and not (node.rhs & 1 and e == node.rhs - 1):
@@ -48,14 +49,14 @@ cdef tuple terms_of(object values, str name, PyTypeObject **cls):
     return terms
 
 
-cdef inline double primal_of(PyObject *term) noexcept:
-    if PyObject_TypeCheck(term, <PyTypeObject *> Value):
-        return node_at((<Value> term).index).data
-    return PyFloat_AS_DOUBLE(<object> term)
-
-
 cdef inline bint is_value(PyObject *term) noexcept:
     return PyObject_TypeCheck(term, <PyTypeObject *> Value)
+
+
+cdef inline double primal_of(PyObject *term) noexcept:
+    if is_value(term):
+        return node_at((<Value> term).index).data
+    return PyFloat_AS_DOUBLE(<object> term)
 
 
 cdef inline int32_t node_of(PyObject *term) noexcept:

@@ -11,8 +11,8 @@
  *   raises  the function of Python's `math` or `operator` that decides, where the primal is not
  *           finite, whether these operands are an error; NULL where Python never raises
  *
- * Adding an operation is adding a line: its method on Value, its entry in the stub check and its
- * tests follow from it.
+ * Adding an operation is adding a line: its method on Value, that method's documentation and its tests
+ * follow from it. (Type checkers read its signature in _core.pyi.)
  */
 #ifndef MICROGRAD_C_OPS_H
 #define MICROGRAD_C_OPS_H

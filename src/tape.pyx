@@ -44,16 +44,23 @@ cdef struct Node:
     int32_t rhs             # second parent (the first again where there is one); n-ary: number of edges
     PyObject *facade        # the live Value of this node, or NULL: borrowed, but owned when pinned
 
+# A set of node indices from which the highest is taken at about the cost of one memory access, however
+# far apart they are: a bit a node, and two levels of summary to skip empty stretches.
+cdef struct Marks:
+    uint64_t *level[3]      # a bit a node; a bit a word of the former that is not zero; and again
+    Py_ssize_t capacity     # nodes there is room for
+
 cdef struct Tape:
     Node *nodes
     uint8_t *ops            # what each node computes: OP_..., perhaps | USER
     Py_ssize_t size         # nodes on the tape
     Py_ssize_t capacity     # nodes there is room for
     int32_t *edge_parent    # the edges of n-ary nodes, in the order of the nodes
-    double *edge_partial    # partial of the node by that parent (of an OP_NARY)
+    double *edge_partial    # partial of the node by that parent; read of an OP_NARY alone
     Py_ssize_t edges
     Py_ssize_t edge_capacity
-    uint64_t *marks[3]      # a bit a node; a bit a word of the former that is not zero; and again
+    Marks marks             # of the reverse sweep, and of collect; no bit is set between
+    Marks spare             # of a sweep within a closure of another
     # When to collect:
     Py_ssize_t limit        # at this size
     Py_ssize_t edge_limit   # or at so many edges;
@@ -66,7 +73,7 @@ cdef struct Tape:
     int sweeping            # reverse sweeps under way (more than one where closures nest them)
     Py_ssize_t pinned       # facades that the tape owns
     # Settings:
-    Py_ssize_t nursery      # new nodes before the next collect: some of the L2 cache
+    Py_ssize_t nursery      # new nodes before the next collect, at least: some of the L2 cache
     Py_ssize_t max_nodes
 
 cdef Tape tape
@@ -79,11 +86,36 @@ cdef Py_ssize_t mark_words(Py_ssize_t capacity, int level) noexcept:
     return (capacity >> (6 * (level + 1))) + 1
 
 
+cdef int resize_marks(Marks *marks, Py_ssize_t capacity) except -1:
+    """Make room for the marks of `capacity` nodes, new ones unset; MemoryError leaves them usable."""
+    cdef uint64_t *words
+    cdef Py_ssize_t count, cleared
+    cdef int level
+    if capacity < marks.capacity:
+        marks.capacity = capacity
+    for level in range(3):
+        count = mark_words(capacity, level)
+        cleared = mark_words(marks.capacity, level) if marks.capacity else 0
+        words = <uint64_t *> realloc(marks.level[level], count * sizeof(uint64_t))
+        if words == NULL:
+            raise MemoryError(f'no memory for the marks of {capacity:,} nodes')
+        marks.level[level] = words
+        if count > cleared:
+            memset(words + cleared, 0, (count - cleared) * sizeof(uint64_t))
+    marks.capacity = capacity
+    return 0
+
+
+cdef void free_marks(Marks *marks) noexcept:
+    cdef int level
+    for level in range(3):
+        free(marks.level[level])
+    memset(marks, 0, sizeof(marks[0]))
+
+
 cdef int resize_nodes(Py_ssize_t capacity) except -1:
     """Make room for `capacity` nodes, no fewer than there are; MemoryError leaves all as it was."""
     cdef void *p
-    cdef int level
-    cdef Py_ssize_t words, cleared
     # The arrays are resized one by one: if one cannot be, those before it keep their new size, which is
     # harmless while `capacity` still says the smaller of the two.
     if capacity < tape.capacity:
@@ -96,15 +128,7 @@ cdef int resize_nodes(Py_ssize_t capacity) except -1:
     if p == NULL:
         raise MemoryError(f'no memory for a tape of {capacity:,} nodes')
     tape.ops = <uint8_t *> p
-    for level in range(3):
-        words = mark_words(capacity, level)
-        cleared = mark_words(tape.capacity, level) if tape.capacity else 0
-        p = realloc(tape.marks[level], words * sizeof(uint64_t))
-        if p == NULL:
-            raise MemoryError(f'no memory for a tape of {capacity:,} nodes')
-        tape.marks[level] = <uint64_t *> p
-        if words > cleared:
-            memset(tape.marks[level] + cleared, 0, (words - cleared) * sizeof(uint64_t))
+    resize_marks(&tape.marks, capacity)
     tape.capacity = capacity
     return 0
 
@@ -216,93 +240,88 @@ cdef void check_parents(Py_ssize_t i) noexcept nogil:
 
 
 # --------------------------------------------------------------------------------------- the marks
-# A set of node indices from which the highest is taken at about the cost of one memory access,
-# however far apart they are: a bit a node, and two levels of summary to skip empty stretches.
 
-cdef inline void mark(Py_ssize_t i) noexcept nogil:
-    CHECK(0 <= i and i < tape.size)
-    cdef uint64_t *word = &tape.marks[0][i >> 6]
+cdef inline void mark(Marks *marks, Py_ssize_t i) noexcept nogil:
+    CHECK(0 <= i and i < marks.capacity)
+    cdef uint64_t *word = &marks.level[0][i >> 6]
     if word[0] == 0:
-        mark_summary(i)
+        mark_summary(marks, i)
     word[0] |= <uint64_t> 1 << (i & 63)
 
 
-cdef void mark_summary(Py_ssize_t i) noexcept nogil:
-    tape.marks[1][i >> 12] |= <uint64_t> 1 << (i >> 6 & 63)
-    tape.marks[2][i >> 18] |= <uint64_t> 1 << (i >> 12 & 63)
+cdef void mark_summary(Marks *marks, Py_ssize_t i) noexcept nogil:
+    marks.level[1][i >> 12] |= <uint64_t> 1 << (i >> 6 & 63)
+    marks.level[2][i >> 18] |= <uint64_t> 1 << (i >> 12 & 63)
 
 
-cdef inline void unmark(Py_ssize_t i) noexcept nogil:
-    cdef uint64_t *word = &tape.marks[0][i >> 6]
+cdef inline void unmark(Marks *marks, Py_ssize_t i) noexcept nogil:
+    CHECK(0 <= i and i < marks.capacity)
+    cdef uint64_t *word = &marks.level[0][i >> 6]
     word[0] &= ~(<uint64_t> 1 << (i & 63))
     if word[0] == 0:
-        unmark_summary(i)
+        unmark_summary(marks, i)
 
 
-cdef void unmark_summary(Py_ssize_t i) noexcept nogil:
-    tape.marks[1][i >> 12] &= ~(<uint64_t> 1 << (i >> 6 & 63))
-    if tape.marks[1][i >> 12] == 0:
-        tape.marks[2][i >> 18] &= ~(<uint64_t> 1 << (i >> 12 & 63))
+cdef void unmark_summary(Marks *marks, Py_ssize_t i) noexcept nogil:
+    marks.level[1][i >> 12] &= ~(<uint64_t> 1 << (i >> 6 & 63))
+    if marks.level[1][i >> 12] == 0:
+        marks.level[2][i >> 18] &= ~(<uint64_t> 1 << (i >> 12 & 63))
 
 
-cdef inline Py_ssize_t highest_mark(Py_ssize_t top) noexcept nogil:
+cdef Py_ssize_t highest_mark(Marks *marks, Py_ssize_t top) noexcept nogil:
     """The highest index marked, or -1; there must be none above `top`."""
-    cdef uint64_t word = tape.marks[0][top >> 6]
-    if LIKELY(word != 0):
-        return top & ~<Py_ssize_t> 63 | highest_bit(word)
-    return highest_mark_far(top)
+    CHECK(0 <= top and top < marks.capacity)
+    cdef Py_ssize_t k = top >> 6    # a word of level 0
+    if marks.level[0][k] == 0:
+        k = top >> 12               # a word of level 1
+        if marks.level[1][k] == 0:
+            k = top >> 18
+            while marks.level[2][k] == 0:
+                k -= 1
+                if k < 0:
+                    return -1
+            k = k << 6 | highest_bit(marks.level[2][k])
+        k = k << 6 | highest_bit(marks.level[1][k])
+    return k << 6 | highest_bit(marks.level[0][k])
 
 
-cdef Py_ssize_t highest_mark_far(Py_ssize_t top) noexcept nogil:
-    cdef Py_ssize_t k = top >> 12   # a word of marks[1]
-    if tape.marks[1][k] == 0:
-        k = top >> 18
-        while tape.marks[2][k] == 0:
-            k -= 1
-            if k < 0:
-                return -1
-        k = k << 6 | highest_bit(tape.marks[2][k])
-    k = k << 6 | highest_bit(tape.marks[1][k])
-    return k << 6 | highest_bit(tape.marks[0][k])
-
-
-cdef void mark_parents(Py_ssize_t i) noexcept nogil:
+cdef void mark_parents(Marks *marks, Py_ssize_t i) noexcept nogil:
     cdef Node *node = node_at(i)
     cdef int op = op_at(i)
     cdef Py_ssize_t e
     if is_nary(op):
         for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
-            mark(tape.edge_parent[e])
+            mark(marks, tape.edge_parent[e])
     elif op != OP_LEAF:
-        mark(node.lhs)
-        mark(node.rhs)
+        mark(marks, node.lhs)
+        mark(marks, node.rhs)
 
 
 # --------------------------------------------------------------------------------- the reverse sweep
 
 cdef inline void reverse_nary(Py_ssize_t i, int op) noexcept nogil:
-    cdef Node *nodes = tape.nodes
     cdef Node *node = node_at(i)
     cdef double g = node.grad
     cdef int32_t *parent = tape.edge_parent + node.lhs
     cdef double *partial = tape.edge_partial + node.lhs
-    cdef Py_ssize_t e, count = node.rhs, pairs
+    cdef Py_ssize_t e, count = node.rhs
     cdef Node *x
     cdef Node *y
+    CHECK(node.lhs + count <= tape.edges)
     if op == OP_SUM:
         for e in range(count):
-            nodes[parent[e]].grad += g
+            node_at(parent[e]).grad += g
     elif op == OP_NARY:
         for e in range(count):
-            nodes[parent[e]].grad += g * partial[e]
+            node_at(parent[e]).grad += g * partial[e]
     elif op == OP_DOT:
         for e in range(count >> 1):
-            x = &nodes[parent[2 * e]]
-            y = &nodes[parent[2 * e + 1]]
+            x = node_at(parent[2 * e])
+            y = node_at(parent[2 * e + 1])
             x.grad += g * y.data
             y.grad += g * x.data
         if count & 1:
-            nodes[parent[count - 1]].grad += g
+            node_at(parent[count - 1]).grad += g
 
 
 cdef inline void reverse_op(Node *node, int op) noexcept nogil:
@@ -326,47 +345,55 @@ cdef int reverse_sweep(Py_ssize_t root) except -1:
     The cost grows with what the root reaches. Gradients are added to, none is cleared. A user's closure
     may do anything on its way, make nodes and sweep itself included; what it raises ends the sweep.
     """
-    cdef list pending = None
+    cdef Marks own
+    cdef Marks *marks = &tape.marks
     cdef Py_ssize_t i = root
-    if tape.sweeping:
-        pending = take_marks()  # those of the sweep in whose closure we are
+    if tape.sweeping:   # in the closure of another sweep, whose marks must stay
+        if tape.spare.capacity <= root:
+            resize_marks(&tape.spare, root + 1)
+        own = tape.spare
+        memset(&tape.spare, 0, sizeof(own))
+        marks = &own
     tape.sweeping += 1
     tape.hold += 1
-    mark(root)
     try:
+        mark(marks, root)
         while i >= 0:
             if tape.ops[i] & USER:
-                mark_parents(i)
+                mark_parents(marks, i)
                 user_step(i)
-                unmark(i)
-                i = highest_mark(i)
+                unmark(marks, i)
+                i = highest_mark(marks, i)
             else:
-                i = reverse_run(i)
+                i = reverse_run(marks, i)
             PyErr_CheckSignals()
     except:
-        clear_marks()
+        while i >= 0:
+            unmark(marks, i)
+            i = highest_mark(marks, i)
         raise
     finally:
         tape.sweeping -= 1
         tape.hold -= 1
-        if pending is not None:
-            for i in pending:
-                mark(i)
+        if marks != &tape.marks:
+            free_marks(&tape.spare)
+            tape.spare = own
     return 0
 
 
-cdef Py_ssize_t reverse_run(Py_ssize_t i) noexcept nogil:
+cdef Py_ssize_t reverse_run(Marks *marks, Py_ssize_t i) noexcept nogil:
     """Sweep from node i, the highest marked, to a node whose step is the user's, or at least some way.
 
     Returns the index of the next node, still marked, or -1 at the end of the sweep.
     """
-    cdef Py_ssize_t word                        # the word of marks[0] being worked on,
+    cdef uint64_t *level = marks.level[0]
+    cdef Py_ssize_t word                        # the word of marks being worked on,
     cdef uint64_t bits, bit                     # and its bits, in a register
     cdef Node *node
     cdef int op, words
     for words in range(1 << 13):
         word = i >> 6
-        bits = tape.marks[0][word]
+        bits = level[word]
         while bits:
             i = word << 6 | highest_bit(bits)
             bit = <uint64_t> 1 << (i & 63)
@@ -376,41 +403,23 @@ cdef Py_ssize_t reverse_run(Py_ssize_t i) noexcept nogil:
                 if node.lhs >> 6 == word:
                     bits |= <uint64_t> 1 << (node.lhs & 63)
                 else:
-                    mark(node.lhs)
+                    mark(marks, node.lhs)
                 if node.rhs >> 6 == word:
                     bits |= <uint64_t> 1 << (node.rhs & 63)
                 else:
-                    mark(node.rhs)
+                    mark(marks, node.rhs)
                 reverse_op(node, op)
             elif op != OP_LEAF:
-                tape.marks[0][word] = bits
+                level[word] = bits
                 if op & USER:
                     return i
-                mark_parents(i)
+                mark_parents(marks, i)
                 reverse_nary(i, op)
-                bits = tape.marks[0][word]
+                bits = level[word]
             bits &= ~bit
-        tape.marks[0][word] = 0
-        unmark_summary(i)
-        i = highest_mark_far(i)
+        level[word] = 0
+        unmark_summary(marks, i)
+        i = highest_mark(marks, i)
         if i < 0:
             return -1
     return i
-
-
-cdef list take_marks():
-    """The marked indices; none is marked any more."""
-    cdef list taken = []
-    cdef Py_ssize_t i = highest_mark(tape.size - 1)
-    while i >= 0:
-        taken.append(i)
-        unmark(i)
-        i = highest_mark(i)
-    return taken
-
-
-cdef void clear_marks() noexcept nogil:
-    cdef Py_ssize_t i = highest_mark(tape.size - 1)
-    while i >= 0:
-        unmark(i)
-        i = highest_mark(i)

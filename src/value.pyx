@@ -1,4 +1,4 @@
-# Value: the thin facade of one node. An index, and a dict where a user hangs something on it.
+# Value: the thin facade of one node: its index, and a dict where a user hangs something on it.
 #
 # A facade that carries anything (attributes, a label, a closure, the class where that is a subclass) is
 # pinned: the tape holds a reference to it, so that what it carries stays with the node.
@@ -59,7 +59,6 @@ cdef extern from "Python.h":
         Py_ssize_t tp_weaklistoffset
     unsigned long Py_TPFLAGS_IMMUTABLETYPE
     double PyFloat_AS_DOUBLE(object)
-    bint PyFloat_CheckExact(object)
     bint PyFloat_Check(object)
     bint PyLong_Check(object)
     bint PyType_IsSubtype(PyTypeObject *, PyTypeObject *)
@@ -110,7 +109,7 @@ cdef class Value:
 
     def __init__(self, data, _children=(), _op='', label='', *, children=(), local_grads=()):
         cdef double primal = as_double(data, 'data')
-        cdef tuple parents = tuple(_children or children)
+        cdef tuple parents = tuple(_children) or tuple(children)
         cdef int32_t index
         cdef bint again
         if not isinstance(_op, str):
@@ -128,9 +127,9 @@ cdef class Value:
             for name in ('_backward', '_op', 'label'):
                 (<dict> self.attributes).pop(name, None)
         if _op:
-            self._op = _op
-        if label:
-            self.label = label
+            carry(self, '_op', _op)
+        if not (isinstance(label, str) and label == ''):
+            carry(self, 'label', label)
         collect_if_edges_due()
 
     # ------------------------------------------------------------------------ what a node holds
@@ -166,17 +165,17 @@ cdef class Value:
     @property
     def _children(self):
         """The parents of this node on the tape, as a tuple of Values in the order of the operands."""
-        return parents_of(index_of(self))
+        return parents_of(self)
 
     @property
     def _prev(self):
         """The parents of this node on the tape, as a set of Values."""
-        return set(parents_of(index_of(self)))
+        return set(parents_of(self))
 
     @property
     def _local_grads(self):
         """The partial derivative of this node by each of `_children`, as a tuple of floats."""
-        return partials_of(index_of(self))
+        return partials_of(self)
 
     @property
     def _op(self):
@@ -486,13 +485,15 @@ cdef object carried_by(Value self, str name):
     return None if self.attributes == NULL else (<dict> self.attributes).get(name)
 
 
-cdef tuple parents_of(Py_ssize_t i):
+cdef tuple parents_of(Value v):
+    cdef list parents = []      # made first: that may run Python's collector, and code of the user's
+    cdef Py_ssize_t i = index_of(v), e
     cdef Node *node = node_at(i)
     cdef int op = op_at(i)
-    cdef Py_ssize_t e
     if is_nary(op):
-        return tuple([facade_of(tape.edge_parent[e])
-                      for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs)])
+        for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
+            parents.append(facade_of(tape.edge_parent[e]))
+        return tuple(parents)
     if op == OP_LEAF:
         return ()
     if op == OP_POWC or OP_INFO[op].arity == 1:
@@ -500,15 +501,18 @@ cdef tuple parents_of(Py_ssize_t i):
     return facade_of(node.lhs), facade_of(node.rhs)
 
 
-cdef tuple partials_of(Py_ssize_t i):
+cdef tuple partials_of(Value v):
+    cdef list partials = []     # made first, as above
+    cdef Py_ssize_t i = index_of(v), e
     cdef Node *node = node_at(i)
     cdef int op = op_at(i)
-    cdef Py_ssize_t e
     cdef double by_a = 0, by_b = 0
     if op == OP_LEAF or op == OP_PLAIN:
         return ()
     if is_nary(op):
-        return tuple([edge_partial(node, op, e) for e in range(node.rhs)])
+        for e in range(node.rhs):
+            partials.append(edge_partial(node, op, e))
+        return tuple(partials)
     op_reverse(op, node_at(node.lhs).data, node_at(node.rhs).data, node.data, 1, &by_a, &by_b)
     if op == OP_POWC or OP_INFO[op].arity == 1:
         return (by_a,)
@@ -518,7 +522,10 @@ cdef tuple partials_of(Py_ssize_t i):
 cdef int user_step(Py_ssize_t i) except -1:
     """Call the closure that stands for node i's reverse step."""
     step = carried_by(<Value> node_at(i).facade, '_backward')
-    step()
+    if step is None:    # taken out of its dict
+        reverse_step(i)
+    else:
+        step()
     return 0
 
 
@@ -532,7 +539,9 @@ cdef bint as_number(object x, double *out) except -1:
     if PyLong_Check(x):
         out[0] = PyLong_AsDouble(x)
         return True
-    if isinstance(x, (Value, Complex)) and not isinstance(x, Real) or getattr(x, 'ndim', 0):
+    if isinstance(x, Value) or getattr(x, 'ndim', 0):
+        return False
+    if getattr(getattr(x, 'dtype', None), 'kind', 'f') not in 'biuf':  # numpy's own of other kinds
         return False
     if not hasattr(x, '__float__') and not hasattr(x, '__index__'):
         return False
@@ -589,6 +598,12 @@ cdef object binary_mixed(int op, object a, object b):
     cdef PyTypeObject *cls = NULL
     cdef double x = 0, y = 0, v
     cdef int32_t i, j
+    if (op == OP_ADD or op == OP_MUL) and not isinstance(a, Value):
+        # As in micrograd, where 2 * v is v * 2, whatever a subclass makes of that.
+        if op == OP_ADD and type(b).__add__ is not Value.__add__:
+            return b + a
+        if op == OP_MUL and type(b).__mul__ is not Value.__mul__:
+            return b * a
     # Numbers first: converting them may run code of the user's, after which indices are others.
     if not isinstance(a, Value):
         if getattr(a, 'ndim', 0):
@@ -646,8 +661,6 @@ cdef object apply_binary "apply_binary"(int op, PyObject *a, PyObject *b):
 cdef PyTypeObject *result_type(PyTypeObject *left, PyTypeObject *right) noexcept:
     """The more derived of two classes, else the left one; left may be NULL."""
     return right if left == NULL or PyType_IsSubtype(right, left) else left
-
-
 
 
 # ------------------------------------------------------------------------- finishing the class

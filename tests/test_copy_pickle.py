@@ -161,16 +161,12 @@ def test_a_pickle_moves_between_processes(run, tmp_path):
     assert float(out) == model([1.0, 2.0]).data
 
 
-def test_a_pickle_that_was_tampered_with_does_not_crash():
-    """__setstate__ and __reduce__ are reachable with any argument."""
-    for name in ("__setstate__", "_restore"):
-        if not hasattr(Value, name):
-            continue
-        for state in (None, 5, (), ("x",), {"data": "x"}, ("x", "y", "z", {}), (1.0,) * 9):
-            v = Value(1.0)
-            try:
-                getattr(v, name)(state)
-            except Exception:
-                pass
-            (v * 2.0).backward()
-            assert v.grad == 2.0
+@pytest.mark.parametrize(
+    "state", [None, 5, (), ("x",), {"data": "x"}, {1: 2}, (1.0,) * 9], ids=repr
+)
+def test_a_state_that_was_tampered_with_does_no_harm(state):
+    v = Value(1.0)
+    with pytest.raises((AttributeError, TypeError, ValueError)):
+        v.__setstate__(state)
+    (v * 2.0).backward()
+    assert v.grad == 2.0
