@@ -260,3 +260,26 @@ def test_a_hundred_thousand_errors_leave_nothing():
             pass
     assert tape.size() <= before + 1
     assert live_nodes() == before
+
+
+def test_a_failed_init_leaves_the_tape_and_the_value_as_they_were():
+    class Awkward:
+        def __bool__(self):
+            raise RuntimeError
+
+    v = Value(2.0, label="v")
+    before = tape.size()
+    with pytest.raises(TypeError):
+        v.__init__("3", label="w")
+    with pytest.raises(TypeError):
+        Value("3", (v,), "op", "label")
+    assert (v.data, v.label, tape.size()) == (2.0, "v", before)
+    odd = Awkward()
+    assert Value(1.0, label=odd).label is odd
+
+
+def test_text_in_a_numpy_array_is_no_number():
+    numpy = pytest.importorskip("numpy")
+    for bad in (numpy.array("3"), numpy.str_("3"), numpy.complex64(1), numpy.array([1.0, 2.0])):
+        with pytest.raises(TypeError):
+            Value(bad)

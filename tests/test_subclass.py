@@ -347,3 +347,31 @@ def test_isinstance_and_repr():
     v = Left(1.0)
     assert isinstance(v * 2, Value)
     assert repr(v) == "Value(data=1.0, grad=0.0)"  # as micrograd prints a subclass
+
+
+def test_a_number_on_the_left_goes_through_an_overridden_operator():
+    """In micrograd 2 * v is v * 2, and so is whatever a subclass makes of it."""
+
+    class Loud(Value):
+        def __add__(self, other):
+            return "added"
+
+        def __mul__(self, other):
+            return "multiplied"
+
+    assert 2 + Loud(1.0) == "added" and 2 * Loud(1.0) == "multiplied"
+    assert (2 - Loud(1.0)).data == 1.0
+
+
+def test_a_finalizer_finds_its_attributes():
+    seen = []
+
+    class Named(Value):
+        def __del__(self):
+            seen.append(self.name)
+
+    v = Named(1.0)
+    v.name = "v"
+    del v
+    tape.collect()
+    assert seen == ["v"]

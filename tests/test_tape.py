@@ -776,3 +776,70 @@ def test_ctrl_c_during_closures_operations_and_collects(run):
         assert tape.size() == 1, tape.size()
         """
     )
+
+
+# ---- code of the user's at the worst moment
+
+
+def test_finalizers_that_push_while_parents_are_read(run):
+    """On CPython 3.10 and 3.11, making a list may run the collector, and that a finalizer."""
+    run(
+        """
+        import gc
+        import micrograd_c
+        from micrograd_c import Value
+
+        kept, armed = [], False
+
+        class Finalizer:
+            def __init__(self):
+                self.itself = self
+            def __del__(self):
+                if armed:
+                    kept.extend(Value(7.0) for _ in range(200_000))
+
+        gc.disable()
+        xs = [Value(float(k)) for k in range(3)]
+        total = micrograd_c.sum(xs)
+        given = Value(1.0, tuple(xs), (10.0, 20.0, 30.0))
+        gc.set_threshold(1, 0, 0)
+        for read, expected in ((lambda: total._children, tuple(xs)),
+                               (lambda: given._local_grads, (10.0, 20.0, 30.0))):
+            Finalizer()
+            armed = True
+            gc.enable()
+            got = read()
+            gc.disable()
+            armed = False
+            assert got == expected
+        """
+    )
+
+
+def test_a_finalizer_that_makes_a_released_value_anew(run):
+    run(
+        """
+        import weakref
+        from micrograd_c import Value, tape
+
+        class Payload:
+            def __init__(self, other):
+                self.other = weakref.ref(other)
+            def __del__(self):
+                other = self.other()
+                if other is not None:
+                    other.__init__(5.0)
+                    kept.append(other)
+                    tape.collect()
+
+        kept = []
+        values = [Value(float(k)) for k in range(4)]
+        for v in values:
+            v.carried = []
+        values[1].payload = Payload(values[2])
+        values[3].payload = Payload(values[2])
+        del v, values
+        tape.collect()
+        assert all(v.data == 5.0 for v in kept)
+        """
+    )

@@ -2,6 +2,8 @@
 
 import functools
 import math
+import threading
+import time
 import weakref
 
 import pytest
@@ -1029,3 +1031,69 @@ def test_a_closure_may_assign_data_and_the_sweep_reads_it():
     out._backward = _backward
     out.backward()
     assert a.grad == 50.0
+
+
+# ---- sweeps that meet each other
+
+
+def test_two_threads_sweep_graphs_of_their_own():
+    """A closure that lets other threads run must not let them take this sweep's nodes."""
+    wrong = []
+
+    def work():
+        for _ in range(100):
+            a = Value(1.0)
+            out = Value(1.0, (a,), "copy")
+
+            def _backward(a=a, out=out):
+                time.sleep(0)
+                a.grad += out.grad
+
+            out._backward = _backward
+            x = out
+            for _ in range(9):
+                x = x * 1.0
+            x.backward()
+            if a.grad != 1.0:
+                wrong.append(a.grad)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_decorated_closure_is_freed_with_its_graph():
+    """functools.wraps hangs the function it wraps on the new one, as an attribute."""
+
+    def decorated(x, probe):
+        out = tanh(x, probe)
+        step = out._backward
+
+        @functools.wraps(step)
+        def wrapper():
+            return step()
+
+        out._backward = wrapper
+        return out
+
+    a, probe = Value(0.5), Probe()
+    ref = weakref.ref(probe)
+    out = decorated(a, probe)
+    out.backward()
+    assert a.grad == pytest.approx(1 - math.tanh(0.5) ** 2)
+    del out, probe
+    tape.collect()
+    assert ref() is None
+
+
+def test_a_closure_taken_out_of_its_dict():
+    """What is left is the op's own step."""
+    a = Value(3.0)
+    out = a * 2.0
+    out._backward = lambda: None
+    vars(out).clear()
+    out.backward()
+    assert a.grad == 2.0
