@@ -77,11 +77,10 @@ cdef inline void collect_if_edges_due() noexcept:
         collect_due()
 
 
-cdef void schedule(Py_ssize_t survivors) noexcept:
-    """The next collect is due when the nursery is full, or later where the last one freed little."""
-    cdef Py_ssize_t nodes = max(tape.nursery, 2 * survivors)
-    tape.limit = tape.size + nodes
-    tape.edge_limit = tape.edges + EDGES_A_NODE * nodes
+cdef void schedule() noexcept:
+    """The next collect is due after so many more nodes or edges."""
+    tape.limit = tape.size + tape.interval
+    tape.edge_limit = tape.edges + EDGES_A_NODE * tape.interval
 
 
 cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
@@ -91,7 +90,7 @@ cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
     cdef int32_t *moved = <int32_t *> malloc((count + 1) * sizeof(int32_t))
     cdef PyObject *released
     if moved == NULL:
-        schedule(0)  # no memory now: later perhaps
+        schedule()  # no memory now: later perhaps
         return 0
     memset(moved, 0, count * sizeof(int32_t))
     memset(&trial, 0, sizeof(trial))
@@ -106,10 +105,13 @@ cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
     released = slide(start, moved)
     free(moved)
     tape.old = tape.size
-    schedule(tape.size - start if start else 0)
+    if start:
+        # Where most of the nursery lives on, a graph is being built, and collecting so often is in vain.
+        tape.interval = max(tape.nursery, 2 * (tape.size - start))
+    schedule()
     if start == 0:
-        tape.recent = max(tape.size, tape.recent * 3 // 4)
-        tape.recent_edges = max(tape.edges, tape.recent_edges * 3 // 4)
+        tape.recent = max(tape.size, tape.recent * 7 // 8)
+        tape.recent_edges = max(tape.edges, tape.recent_edges * 7 // 8)
         # Scanning costs nodes and edges alike, so much of the one is a reason to let the other grow, too.
         room = max(tape.recent, tape.recent_edges // EDGES_A_NODE, tape.nursery)
         tape.full_at = tape.size + room
@@ -250,8 +252,8 @@ cdef inline int32_t new_index(int32_t i, Py_ssize_t start, int32_t *moved) noexc
 
 cdef void shrink() noexcept:
     """Give memory back when most of it has been free for a while."""
-    cdef Py_ssize_t nodes = 2 * max(tape.recent, tape.nursery, MIN_CAPACITY)
-    cdef Py_ssize_t edges = 2 * max(tape.recent_edges, EDGES_A_NODE * tape.nursery, MIN_CAPACITY)
+    cdef Py_ssize_t nodes = 4 * max(tape.recent, tape.nursery, MIN_CAPACITY)
+    cdef Py_ssize_t edges = 4 * max(tape.recent_edges, EDGES_A_NODE * tape.nursery, MIN_CAPACITY)
     try:
         if tape.capacity > 2 * nodes:
             resize_nodes(nodes)
@@ -506,7 +508,8 @@ def _tune(nursery=None, max_nodes=None):
     """For tests: the nursery, in nodes (1: collect after every operation), and the largest tape."""
     tape.nursery = NURSERY if nursery is None else nursery
     tape.max_nodes = INT32_MAX if max_nodes is None else max_nodes
-    schedule(0)
+    tape.interval = tape.nursery
+    schedule()
     tape.full_at, tape.full_at_edges = tape.limit, tape.edge_limit
     reserve(0, 0)
     if tape.capacity > max(tape.size, tape.max_nodes):

@@ -64,6 +64,7 @@ cdef struct Tape:
     # When to collect:
     Py_ssize_t limit        # at this size
     Py_ssize_t edge_limit   # or at so many edges;
+    Py_ssize_t interval     # new nodes before the next collect
     Py_ssize_t full_at      # at this size the whole tape, below it only the nursery
     Py_ssize_t full_at_edges
     Py_ssize_t recent       # about the most nodes that were live of late: what programs come back to

@@ -595,27 +595,25 @@ cdef inline object binary(int op, object a, object b):
 
 cdef object binary_mixed(int op, object a, object b):
     """An operation with a number, an array or instances of a subclass among its operands."""
+    cdef bint left = isinstance(a, Value), right = isinstance(b, Value)
     cdef PyTypeObject *cls = NULL
     cdef double x = 0, y = 0, v
     cdef int32_t i, j
-    if (op == OP_ADD or op == OP_MUL) and not isinstance(a, Value):
+    if not left and not is_exact(<PyObject *> b):
         # As in micrograd, where 2 * v is v * 2, whatever a subclass makes of that.
         if op == OP_ADD and type(b).__add__ is not Value.__add__:
             return b + a
         if op == OP_MUL and type(b).__mul__ is not Value.__mul__:
             return b * a
     # Numbers first: converting them may run code of the user's, after which indices are others.
-    if not isinstance(a, Value):
-        if getattr(a, 'ndim', 0):
-            return elementwise(op, a, b)
-        if not as_number(a, &x):
-            return NotImplemented
-    if not isinstance(b, Value) and not as_number(b, &y):
+    if not left and not as_number(a, &x):
+        return elementwise(op, a, b) if getattr(a, 'ndim', 0) else NotImplemented
+    if not right and not as_number(b, &y):
         return NotImplemented
-    if isinstance(a, Value):
+    if left:
         x = node_at(index_of(a)).data
         cls = Py_TYPE(<PyObject *> a)
-    if isinstance(b, Value):
+    if right:
         y = node_at(index_of(b)).data
         cls = result_type(cls, Py_TYPE(<PyObject *> b))
     elif op == OP_POW:
@@ -624,8 +622,8 @@ cdef object binary_mixed(int op, object a, object b):
     cdef PyObject *p = new_facade_of(cls)
     result = handed_over(p)
     reserve(3, 0)
-    i = (<Value> a).index if isinstance(a, Value) else push(OP_LEAF, x, 0, 0)
-    j = (<Value> b).index if isinstance(b, Value) else push(OP_LEAF, y, 0, 0)
+    i = (<Value> a).index if left else push(OP_LEAF, x, 0, 0)
+    j = (<Value> b).index if right else push(OP_LEAF, y, 0, 0)
     attach(p, push(op, v, i, j))
     collect_if_due()
     return result
