@@ -6,8 +6,8 @@
 >>> tape.live() - before        # two leaves and their sum
 3
 >>> del v
->>> tape.collect() >= 3         # it also collects by itself
-True
+>>> tape.live() - before        # freed by itself, at the latest when it is time to collect
+0
 """
 
 from micrograd_c._core import tape_allocated as allocated

@@ -1,5 +1,9 @@
 # Collecting (rule 2): a node lives as long as its facade lives or a live node depends on it.
 #
+# The last nodes of the tape, with nothing after them, are popped as soon as their facades are dropped: so
+# goes the whole graph of a function when it returns. For what dies further down, there is the collector.
+# (Where facades are pinned, all is left to it: how soon it comes must not depend on what is popped.)
+#
 # One reverse scan marks what is reached from the live facades, one forward scan slides the survivors
 # down, in order. Most collects look at the nursery alone, the nodes made since the last one, and take
 # all older nodes for live; when the tape has doubled since it was last scanned whole, all of it is.
@@ -54,6 +58,27 @@ cdef struct Trial:
     Py_ssize_t slots        # a power of two
     PyObject **stack        # containers still to be looked into; room for as many as there are slots
     Py_ssize_t stacked
+
+
+cdef void pop() noexcept:
+    """Free the nodes at the end of the tape that have no facade: no node stands after them to need them."""
+    cdef Py_ssize_t size = tape.size
+    tape.peak = max(tape.peak, size)
+    tape.peak_edges = max(tape.peak_edges, tape.edges)
+    while size and tape.nodes[size - 1].facade == NULL:
+        size -= 1
+        if is_nary(tape.ops[size] & ~USER):
+            tape.edges = tape.nodes[size].lhs
+    tape.popped += tape.size - size
+    tape.size = size
+    if size < tape.old:
+        tape.old = size
+        schedule()
+    if tape.popped > tape.capacity and not tape.hold:
+        tape.recent = tape.peak
+        tape.recent_edges = tape.peak_edges
+        tape.popped = tape.peak = tape.peak_edges = 0
+        shrink()
 
 
 cdef inline void collect_if_due() noexcept:

@@ -67,6 +67,9 @@ cdef struct Tape:
     Py_ssize_t interval     # new nodes before the next collect
     Py_ssize_t full_at      # at this size the whole tape, below it only the nursery
     Py_ssize_t full_at_edges
+    Py_ssize_t popped       # nodes popped since the last look at how much room is needed,
+    Py_ssize_t peak         # the most nodes there were before one of these pops,
+    Py_ssize_t peak_edges   # and the most edges
     Py_ssize_t recent       # about the most nodes that were live of late: what programs come back to
     Py_ssize_t recent_edges
     Py_ssize_t old          # the nodes before this one have survived a collect

@@ -384,8 +384,11 @@ cdef PyObject *new_facade_of(PyTypeObject *cls) except NULL:
 
 cdef void value_dealloc(PyObject *p) noexcept:
     global pool, pooled
-    if LIKELY((<Value> p).index >= 0):
-        node_at((<Value> p).index).facade = NULL
+    cdef Py_ssize_t i = (<Value> p).index
+    if LIKELY(i >= 0):
+        node_at(i).facade = NULL
+        if i == tape.size - 1 and not tape.pinned:
+            pop()
     if LIKELY(pooled < VALUE_POOL and is_exact(p) and (<Value> p).attributes == NULL
               and (<Value> p).weakrefs == NULL):
         (<Value> p).index = -1

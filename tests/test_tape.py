@@ -269,9 +269,24 @@ def test_collect_says_how_many_nodes_it_freed():
     tape.collect()
     assert tape.collect() == 0
     garbage = [Value(0.0) for _ in range(100)]
+    newer = Value(1.0)
     assert tape.collect() == 0
     del garbage
     assert tape.collect() == 100
+    assert newer.data == 1.0
+
+
+def test_the_end_of_the_tape_is_popped_without_a_collect():
+    tape.collect()
+    before = tape.size()
+    kept = Value(2.0)
+    x = kept
+    for _ in range(1000):
+        x = x * kept + micrograd_c.sum([kept, kept]) - micrograd_c.dot([kept], [kept])
+    del x
+    assert tape.size() == before + 1
+    (kept * kept).backward()
+    assert kept.grad == 4.0 and micrograd_c.sum([kept, kept])._children == (kept, kept)
 
 
 def test_the_numbers_of_the_tape():
