@@ -8,7 +8,7 @@
 """
 
 try:
-    from micrograd_c._core import Value, dot, sum
+    from micrograd_c._core import Value, dot, get_data, get_grad, set_data, sum
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
         f"{__path__[0]} holds micrograd_c's source, not built for this Python:"
@@ -16,7 +16,7 @@ except ModuleNotFoundError:
         name="micrograd_c._core",
     ) from None
 
-from micrograd_c import engine, math, nn, tape, viz
+from micrograd_c import engine, math, nn, optim, tape, viz
 from micrograd_c.dropin import (
     install,
     load_ipython_extension,
@@ -29,10 +29,14 @@ __all__ = [
     "Value",
     "dot",
     "engine",
+    "get_data",
+    "get_grad",
     "install",
     "load_ipython_extension",
     "math",
     "nn",
+    "optim",
+    "set_data",
     "sum",
     "tape",
     "uninstall",

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, overload
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, disjoint_base
 
 _Number: TypeAlias = SupportsFloat | SupportsIndex
@@ -179,6 +181,54 @@ def dot(
 ) -> Value:
     """The sum of the products of two sequences of one length (else ValueError), as one node,
     begun with `start`."""
+
+def get_data(params: Iterable[Value]) -> NDArray[np.float64]:
+    """The data of Values, as a new array of float64 of shape (n,). TypeError names the first item
+    that is not a Value."""
+
+def get_grad(params: Iterable[Value]) -> NDArray[np.float64]:
+    """The gradients of Values, as a new array of float64 of shape (n,). TypeError names the first
+    item that is not a Value."""
+
+def set_data(params: Iterable[Value], array: ArrayLike) -> None:
+    """Assign the data of Values, from an array or a sequence of n numbers.
+
+    TypeError names the first item that is not a Value, and the first of `array` that is not a real
+    number; ValueError if the shape is not (n,). No data has changed then.
+    """
+
+def zero_grad(params: tuple[Value, ...]) -> None:
+    """Set the gradient of every Value to 0."""
+
+def clip_grad_norm(params: tuple[Value, ...], max_norm: float) -> float:
+    """Scale all gradients so that their L2 norm is at most max_norm; returns what it was."""
+
+def sgd_step(
+    params: tuple[Value, ...],
+    updates: NDArray[np.float64],
+    momentum_buffer: NDArray[np.float64],
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """A step of SGD. updates: of shape (1,), how often the momentum buffer has been updated."""
+
+def adam_step(
+    params: tuple[Value, ...],
+    updates: NDArray[np.float64],
+    exp_avg: NDArray[np.float64],
+    exp_avg_sq: NDArray[np.float64],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """A step of Adam, or of AdamW if decoupled. updates: of shape (1,), the steps taken so far."""
 
 def tape_size() -> int:
     """Number of nodes on the tape: those that live, and those not collected yet."""
