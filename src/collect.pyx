@@ -103,9 +103,10 @@ cdef inline void collect_if_edges_due() noexcept:
 
 
 cdef void schedule() noexcept:
-    """The next collect is due after so many more nodes or edges."""
-    tape.limit = tape.size + tape.interval
-    tape.edge_limit = tape.edges + EDGES_A_NODE * tape.interval
+    """The next collect is due after so many more nodes or edges, in keeping with what lives, or lived."""
+    cdef Py_ssize_t nodes = min(tape.interval, max(tape.nursery, tape.size, tape.recent))
+    tape.limit = tape.size + nodes
+    tape.edge_limit = tape.edges + EDGES_A_NODE * nodes
 
 
 cdef Py_ssize_t collect(Py_ssize_t start) noexcept:

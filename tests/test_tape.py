@@ -276,6 +276,21 @@ def test_collect_says_how_many_nodes_it_freed():
     assert newer.data == 1.0
 
 
+def test_a_large_graph_once_does_not_let_garbage_pile_up_later():
+    x = Value(1.0)
+    for _ in range(1_000_000):
+        x = -x
+    x.label = "pinned, so that nothing is popped"
+    del x
+    tape.collect()
+    keep = Value(1.0, label="pinned")
+    largest = 0
+    for _ in range(200_000):
+        keep * 2.0
+        largest = max(largest, tape.size())
+    assert largest <= 32_768
+
+
 def test_the_end_of_the_tape_is_popped_without_a_collect():
     tape.collect()
     before = tape.size()
