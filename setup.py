@@ -5,6 +5,7 @@ MICROGRAD_C_SANITIZE=1 with AddressSanitizer and UndefinedBehaviorSanitizer besi
 """
 
 import os
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -22,6 +23,15 @@ else:
 UNIX += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 MSVC = ["/O2", "/fp:precise"]
 MACROS = [("MICROGRAD_C_DEBUG", "1")] if DEBUG or SANITIZE else []
+# The engines of compiled programs: lanes.c, once for each instruction set; engine_select() asks the
+# processor which to use. Other compilers and machines have the first alone.
+LANES = ["-ffp-contract=fast", "-fno-trapping-math"]
+ENGINES = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
+    + ["-mprefer-vector-width=512"],
+}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
@@ -37,7 +47,26 @@ class BuildExt(build_ext):
             if SANITIZE:
                 extension.extra_compile_args += SANITIZERS
                 extension.extra_link_args += SANITIZERS
+            extension.extra_objects = self.engines(extension.extra_compile_args)
         super().build_extensions()
+
+    def engines(self, args):
+        """The object files of lanes.c; what they must run on is `plat_name`, not this machine."""
+        unix = self.compiler.compiler_type == "unix"
+        x86 = unix and self.plat_name.endswith(("x86_64", "amd64"))
+        objects = []
+        for isa in ENGINES if x86 else ["baseline"]:
+            macros = [*MACROS, ("ENGINE", isa)]
+            if isa == "baseline":
+                macros.append(("X86_ENGINES", str(int(x86))))
+            objects += self.compiler.compile(
+                ["src/lanes.c"],
+                output_dir=os.path.join(self.build_temp, isa),
+                macros=macros,
+                include_dirs=["src"],
+                extra_postargs=[*args, *LANES, *ENGINES[isa]] if unix else args,
+            )
+        return objects
 
 
 core = Extension(
@@ -46,6 +75,7 @@ core = Extension(
     include_dirs=["src"],
     depends=sorted(str(path) for path in Path("src").glob("*.[hp]*")),
     define_macros=MACROS,
+    libraries=["dl"] if sys.platform == "linux" else [],
 )
 
 setup(

@@ -15,6 +15,9 @@ ENGINES = {
     "python": Engine("", "plain floats, or the script as it stands"),
     "micrograd_c": Engine("micrograd_c", "this package, Value alone"),
     "micrograd_c.nn": Engine("micrograd_c", "this package, Value and nn"),
+    "micrograd_c.compile": Engine("micrograd_c", "this package, a function traced once"),
+    "micrograd_c.threads": Engine("micrograd_c", "the same, on two threads"),
+    "c": Engine("", "C by hand, -O3, AVX2"),
     "micrograd": Engine("micrograd", "the original"),
     "xad": Engine("xad", "XAD, Python bindings"),
     "torch": Engine("torch", "PyTorch, eager, float64"),
@@ -51,7 +54,11 @@ def version(name):
 
 
 def hold_to_one_thread(name):
-    """What the environment variables leave open: torch counts the cores by itself."""
+    """What the environment variables leave open: some engines count the cores by themselves."""
+    if name == "micrograd_c.compile":
+        import micrograd_c
+
+        micrograd_c.set_num_threads(1)
     if name == "torch":
         import torch
 

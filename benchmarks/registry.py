@@ -66,6 +66,18 @@ class Workload:
         return max(1, round((self.quick_size if quick else self.size) * self.cases[engine].scale))
 
 
+def gradient_step(value_and_gradient, flat=list):
+    """A step that calls a function which returns (value, gradient); `flat` lists the gradient."""
+    value_and_gradient()  # whatever is compiled at the first call
+    value, gradient = None, ()
+
+    def step():
+        nonlocal value, gradient
+        value, gradient = value_and_gradient()
+
+    return Step(step, lambda: [float(number) for number in (value, *flat(gradient))])
+
+
 WORKLOADS: dict[str, Workload] = {}
 
 

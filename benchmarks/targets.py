@@ -22,7 +22,7 @@ class Target:
     aim: float | None
 
 
-MS = 1e-3
+MS, US, NS = 1e-3, 1e-6, 1e-9
 MB = 1e6
 
 # fmt: off
@@ -34,6 +34,16 @@ TARGETS = [
     Target("moons step, own Neuron", "moons", "micrograd_c", "micrograd", ">=", 120, 220),
     Target("moons step, nn", "moons", "micrograd_c.nn", "micrograd", ">=", 170, 350),
     Target("GPT step, --swap Value", "gpt", "micrograd_c", "python", ">=", 25, 40),
+    Target("moons step, compiled", "moons", "micrograd_c.compile", "jax", ">=", 2, 4),
+    Target("moons step, compiled", "moons", "micrograd_c.compile", "torch", ">=", 8, 30),
+    Target("moons step, compiled", "moons", "micrograd_c.compile", "micrograd", ">=", 10e3, 40e3),
+    Target("moons step, compiled", "moons", "micrograd_c.compile", "c", "<=", 4, 2),
+    Target("GPT step, compiled", "gpt", "micrograd_c.compile", "python", ">=", 1500, 4000),
+    Target("GPT step, 16 names", "gpt16", "micrograd_c.compile", "python", ">=", 3000, 10e3),
+    Target("one sample's gradient", "sample", "micrograd_c.compile", "casadi", ">=", 2, 5),
+    Target("mixed operation", "mixed", "micrograd_c.compile", "", "<=", 8 * NS, 3 * NS),
+    Target("two threads", "threads", "micrograd_c.threads", "micrograd_c.compile", ">=", 1.7, 1.95),
+    Target("call of a small program", "call", "micrograd_c.compile", "", "<=", 1.5 * US, 0.6 * US),
     Target("memory a node", "memory", "micrograd_c", "", "<=", 48, 34),
     Target("backward, 10^7 others live to none", "live", "micrograd_c", "", "<=", 2, 1.1),
     Target("growth over 10^4 steps, own Neuron", "growth", "micrograd_c", "", "<=", 1 * MB, None),

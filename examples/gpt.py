@@ -132,6 +132,12 @@ def add(a, b):
     return [ai + bi for ai, bi in zip(a, b)]
 
 
+def take(rows, index):
+    """A table lookup. To trace the loss with micrograd_c.compile, let its take and softmax stand
+    here instead: for them an index is an input, and the highest score a node."""
+    return rows[index]
+
+
 def rmsnorm(x):
     scale = (dot(x, x) / len(x) + 1e-5) ** -0.5
     return [xi * scale for xi in x]
@@ -152,7 +158,7 @@ def attend(query, keys, values):
 
 def next_token(model, token, position, keys, values):
     """Probabilities of the token that follows `token`; keys and values remember those before it."""
-    x = add(model["token"][token], model["position"][position])
+    x = add(take(model["token"], token), take(model["position"], position))
 
     normed = rmsnorm(x)
     query = linear(normed, model["query"])
@@ -196,12 +202,18 @@ class Adam:
             p.grad = 0.0
 
 
-def train_step(model, adam, tokens, learning_rate):
-    """Learn from one name; its loss, in nats a letter, before the update."""
+def name_loss(model, tokens):
+    """How badly the letters of a name were foreseen, in nats a letter."""
     keys, values, losses = [], [], []
     for position, (token, target) in enumerate(pairwise(tokens)):
-        losses.append(-next_token(model, token, position, keys, values)[target].log())
-    loss = sum(losses) / len(losses)
+        probabilities = next_token(model, token, position, keys, values)
+        losses.append(-take(probabilities, target).log())
+    return sum(losses) / len(losses)
+
+
+def train_step(model, adam, tokens, learning_rate):
+    """Learn from one name; its loss before the update."""
+    loss = name_loss(model, tokens)
     loss.backward()
     adam.step(learning_rate)
     return loss.data

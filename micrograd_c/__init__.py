@@ -8,7 +8,21 @@
 """
 
 try:
-    from micrograd_c._core import Value, dot, get_data, get_grad, set_data, sum
+    from micrograd_c._core import (
+        Program,
+        TraceError,
+        Value,
+        dot,
+        get_data,
+        get_grad,
+        get_isa,
+        get_num_threads,
+        set_data,
+        set_num_threads,
+        shared,
+        sum,
+        where,
+    )
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
         f"{__path__[0]} holds micrograd_c's source, not built for this Python:"
@@ -17,29 +31,45 @@ except ModuleNotFoundError:
     ) from None
 
 from micrograd_c import engine, math, nn, optim, tape, viz
+from micrograd_c.choose import logsumexp, max, min, softmax, take
 from micrograd_c.dropin import (
     install,
     load_ipython_extension,
     uninstall,
     unload_ipython_extension,
 )
+from micrograd_c.program import compile, load
 
 __version__ = "0.1.0"
 __all__ = [
+    "Program",
+    "TraceError",
     "Value",
+    "compile",
     "dot",
     "engine",
     "get_data",
     "get_grad",
+    "get_isa",
+    "get_num_threads",
     "install",
+    "load",
     "load_ipython_extension",
+    "logsumexp",
     "math",
+    "max",
+    "min",
     "nn",
     "optim",
     "set_data",
+    "set_num_threads",
+    "shared",
+    "softmax",
     "sum",
+    "take",
     "tape",
     "uninstall",
     "unload_ipython_extension",
     "viz",
+    "where",
 ]

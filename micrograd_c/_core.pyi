@@ -1,13 +1,17 @@
 """The compiled core of micrograd_c: the tape and its facade, Value."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable as _Function
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self, TypeIs, disjoint_base
 
 _Number: TypeAlias = SupportsFloat | SupportsIndex
+_Signature: TypeAlias = tuple[Any, ...]  # see src/signature.pyx
+_Bytes: TypeAlias = NDArray[np.uint8]
+_Ints: TypeAlias = NDArray[np.int32]
 
 @disjoint_base
 class Value:
@@ -41,10 +45,10 @@ class Value:
     def _local_grads(self) -> tuple[float, ...]:
         """The partial derivative of this node by each of `_children`."""
     @property
-    def _backward(self) -> Callable[[], Any]:
+    def _backward(self) -> _Function[[], Any]:
         """This node's own step of the reverse sweep; assign a closure to replace it."""
     @_backward.setter
-    def _backward(self, step: Callable[[], Any]) -> None: ...
+    def _backward(self, step: _Function[[], Any]) -> None: ...
     @_backward.deleter
     def _backward(self) -> None: ...
     @overload
@@ -66,6 +70,8 @@ class Value:
         _op: Iterable[_Number],
         label: Any = "",
     ) -> None: ...
+    def detach(self) -> Self:
+        """The same number without its history: no gradient passes."""
     def backward(self) -> None:
         """Set the gradient of this value to 1 and add to that of every value it was made from.
 
@@ -93,6 +99,7 @@ class Value:
     def __gt__(self, other: Value | _Number, /) -> bool: ...
     def __ge__(self, other: Value | _Number, /) -> bool: ...
     def __hash__(self) -> int: ...
+    def __bool__(self) -> bool: ...
     def __format__(self, spec: str) -> str: ...
     def __setstate__(self, state: dict[str, Any]) -> None: ...
     def _repr_svg_(self) -> str | None: ...
@@ -182,6 +189,12 @@ def dot(
     """The sum of the products of two sequences of one length (else ValueError), as one node,
     begun with `start`."""
 
+def where(test: Value | _Number, a: Value | _Number, b: Value | _Number) -> Value:
+    """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen."""
+
+def take_node(rows: list[Any], index: Value) -> Value:
+    """The node of the row (a Value or number) that `index` selects at run time."""
+
 def get_data(params: Iterable[Value]) -> NDArray[np.float64]:
     """The data of Values, as a new array of float64 of shape (n,). TypeError names the first item
     that is not a Value."""
@@ -263,6 +276,269 @@ class Op(NamedTuple):
 
 OPS: tuple[Op, ...]
 NUMPY_NAMES: dict[str, str]
+OP_NAMES: tuple[str, ...]
+
+class TraceError(Exception):
+    """A function being compiled asked for what a replay of its trace could not honour.
+
+    The message names the line of the function and what to write instead.
+    """
+
+class Graph(NamedTuple):
+    """What a program computes: nodes, operands before the nodes that use them. Node 0 is the
+    constant 1. The arrays are not to be changed."""
+
+    op: _Bytes
+    """What each node computes: an index of OP_NAMES."""
+    lhs: _Ints
+    """The first operand; the first edge; the kind of a leaf: 0 constant, 1 input, 2 captured."""
+    rhs: _Ints
+    """The second operand (of a unary operation the first again); how many edges; which leaf."""
+    data: NDArray[np.float64]
+    """The number of a constant, else 0."""
+    edges: _Ints
+    """The operands of dot, where, take and plain."""
+    outputs: _Ints
+    """The node of each result."""
+
+def reachable(graph: Graph) -> Graph:
+    """Without the nodes that no output needs, leaves included."""
+
+def fold_constants(graph: Graph) -> Graph:
+    """With the numbers that are known computed, and operations that do nothing left out."""
+
+def share(graph: Graph) -> Graph:
+    """With one node where there were several of the same operation and operands."""
+
+def fuse_sums(graph: Graph) -> Graph:
+    """With sums of several additions, subtractions, products and dots made into one dot."""
+
+def varying(graph: Graph, mask: ArrayLike) -> _Bytes:
+    """Which nodes depend on a varying input. mask: which inputs vary, one number each."""
+
+def active(graph: Graph, inputs: ArrayLike, captured: bool) -> _Bytes:
+    """Which nodes have a derivative by a leaf that is wanted."""
+
+def separate(graph: Graph, varying: ArrayLike) -> Graph:
+    """With every varying dot made of pairs of one kind: a uniform factor and a varying one, or both
+    varying."""
+
+def check_graph(graph: Any, inputs: int, captured: int) -> None:
+    """ValueError, saying what is wrong where, unless this is a Graph of so many inputs and captured
+    numbers."""
+
+class Argument(NamedTuple):
+    """What an argument of a program is."""
+
+    name: Any
+    """As `argument_name` takes it."""
+    spec: _Signature
+    first: int
+    """The number of its first input."""
+    count: int
+    """How many inputs it has."""
+    integers: bool
+    """Whether there are integers among them."""
+    text: str
+
+def argument_name(argument: Any) -> str:
+    """The name of an argument: as given, or by its position among the parameters."""
+
+def end_of(spec: _Signature, at: int) -> tuple[int, int, bool]:
+    """Where the part that begins at `at` ends, its number of inputs, whether there are integers."""
+
+def eager_arguments(
+    args: tuple[Any, ...], keywords: dict[str, Any], names: tuple[str, ...]
+) -> tuple[tuple[Any, ...], dict[str, Any], list[Value]]:
+    """The arguments of one sample with each float as a Value: (args, keywords, these Values)."""
+
+def flat_results(result: Any) -> list[Value | float]:
+    """The Values and numbers that a result holds, from left to right."""
+
+class Integer:
+    """What stands for an integer argument while a function is traced."""
+
+    _number: int
+    _node: Value
+
+def is_integer(x: object) -> TypeIs[Integer]:
+    """Whether x stands for an integer argument of a trace."""
+
+class shared:
+    """Marks an argument of `f.mean`, `f.sum` or `f.map` as the same for all samples."""
+
+    value: Any
+    def __init__(self, value: Any) -> None: ...
+
+@disjoint_base
+class Callable:
+    """What can be called for one sample or mapped over many: a compiled function, or one of its
+    programs."""
+
+    def mean(self, /, *args: Any, **keywords: Any) -> Any:
+        """The mean of the results over samples, as Values with its gradient.
+
+        Arrays and lists are mapped over their first axis, of one length n > 0 (else ValueError);
+        numbers, Values and what `shared` marks are the same for all samples; a dict is mapped value
+        by value.
+        """
+    def sum(self, /, *args: Any, **keywords: Any) -> Any:
+        """The sum of the results over samples, as Values with its gradient; 0 for none. Arguments:
+        see `mean`."""
+    def map(self, /, *args: Any, **keywords: Any) -> Any:
+        """The results for every sample, as arrays with a leading axis: numbers alone, no gradient.
+
+        Arguments: see `mean`.
+        """
+    @property
+    def grad(self) -> Gradient:
+        """The derivative by arguments: `f.grad(x, y, argnums=0)`; mapped: `f.grad.mean(...)`, `.sum`,
+        `.map`.
+
+        argnums: which positional argument, or a tuple of them; they must be made of floats
+        (TypeError). The result has the structure of the argument, as NumPy numbers and arrays;
+        nothing is on the tape. `.map` gives the gradient of each sample, with a leading axis;
+        `.mean` and `.sum` that of the mean or the sum.
+        """
+    @property
+    def value_and_grad(self) -> Gradient:
+        """The same as `grad`, as pairs of the value and its derivative."""
+
+@disjoint_base
+class Gradient:
+    """The derivative of a compiled function. See `grad` there."""
+
+    def __init__(self, of: Callable, with_value: bool) -> None: ...
+    def __call__(
+        self, /, *args: Any, argnums: int | Sequence[int] = 0, **keywords: Any
+    ) -> Any: ...
+    def mean(self, /, *args: Any, argnums: int | Sequence[int] = 0, **keywords: Any) -> Any:
+        """Of the mean over samples."""
+    def sum(self, /, *args: Any, argnums: int | Sequence[int] = 0, **keywords: Any) -> Any:
+        """Of the sum over samples."""
+    def map(self, /, *args: Any, argnums: int | Sequence[int] = 0, **keywords: Any) -> Any:
+        """Of every sample, with a leading axis."""
+
+@disjoint_base
+class Program(Callable):
+    """A traced function for one signature: an immutable graph, and the Values that it captured.
+
+    Called like the function it was traced from, for arguments of the same signature (else
+    ValueError).
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        captured: Iterable[Value],
+        spec: Iterable[Any],
+        result_spec: Iterable[Any],
+        baked: dict[int, int],
+        names: Iterable[str],
+        optimize: bool,
+        used: dict[int, str] | None = None,
+    ) -> None: ...
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any: ...
+    @property
+    def graph(self) -> Graph:
+        """The instructions, as arrays."""
+    @property
+    def captured(self) -> tuple[Value, ...]:
+        """The Values that are read at each call."""
+    @property
+    def spec(self) -> _Signature:
+        """The signature of the arguments."""
+    @property
+    def result_spec(self) -> _Signature:
+        """The signature of the result."""
+    @property
+    def baked(self) -> dict[int, int]:
+        """The integers that are part of the signature: number of the input -> integer."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters, as far as known."""
+    @property
+    def optimize(self) -> bool:
+        """Whether the graph has been through the passes."""
+    @property
+    def arguments(self) -> tuple[Argument, ...]:
+        """What each argument is."""
+    @property
+    def inputs(self) -> int:
+        """The number of inputs: the numbers among the arguments."""
+    @property
+    def outputs(self) -> int:
+        """The number of results."""
+    @property
+    def memory(self) -> int:
+        """Bytes a sample, of values and adjoints, where all inputs vary."""
+    @property
+    def ops(self) -> dict[str, int]:
+        """How many instructions there are of each operation, by name."""
+    def save(self, path: Any) -> None:
+        """Write the program to a file, an .npz of plain arrays; captured Values as their numbers.
+
+        TypeError if its signature has dict keys other than strings and numbers. See
+        `micrograd_c.load`.
+        """
+    def _repr_svg_(self) -> str | None: ...
+
+def restored_program(
+    arrays: Iterable[Any],
+    numbers: Iterable[float],
+    spec: _Signature,
+    result_spec: _Signature,
+    baked: dict[int, int],
+    names: tuple[str, ...],
+    optimize: bool,
+) -> Program:
+    """A Program, as pickle and `load` make it."""
+
+@disjoint_base
+class Function(Callable):
+    """A function that is traced once for each signature of its arguments, and from then on replayed.
+
+    See `micrograd_c.compile`.
+    """
+
+    __wrapped__: _Function[..., Any]
+    def __init__(self, function: _Function[..., Any], optimize: bool = True) -> None: ...
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Function: ...
+    @property
+    def optimize(self) -> bool:
+        """Whether the graphs go through the passes."""
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs traced so far, in the order of their tracing."""
+    def clear(self) -> None:
+        """Forget all programs: the next call traces anew."""
+    def program(self, /, *args: Any, **keywords: Any) -> Program:
+        """The program for these arguments, of one sample; traced if need be."""
+    def check(self, /, *args: Any, **keywords: Any) -> float:
+        """Call the function eagerly and compiled, for one sample; the largest difference found.
+
+        Of values and of derivatives by all captured Values and floats among the arguments, each
+        difference relative to the eager number where that is above 1. Gradients on the tape stay as
+        they are.
+        """
+
+def get_isa() -> str:
+    """The instruction set that programs run with: 'baseline', 'avx2' or 'avx512'.
+
+    The best one that the processor has, unless MICROGRAD_C_ISA names another when the module is
+    loaded.
+    """
+
+def get_num_threads() -> int:
+    """How many threads mapped calls (`f.mean`, `f.sum`, `f.map`) of programs share their samples
+    among."""
+
+def set_num_threads(n: SupportsIndex) -> None:
+    """Share the samples of mapped calls among n threads. Results do not depend on n.
+
+    TypeError if n is not an integer, ValueError if it is not positive.
+    """
 
 def _tune(nursery: int | None = None, max_nodes: int | None = None) -> None:
     """For tests: the nursery, in nodes (1: collect after every operation), and the largest tape."""

@@ -2,9 +2,9 @@
 # cython: initializedcheck=False, c_api_binop_methods=True, autotestdict=False
 """The compiled core of micrograd_c: the tape and its facade, Value."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, INT32_MAX
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t, INT32_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from cpython.object cimport PyObject, PyTypeObject, PyObject_RichCompare
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE
 
@@ -18,3 +18,8 @@ include "value.pyx"
 include "collect.pyx"
 include "nary.pyx"
 include "optim.pyx"
+include "passes.pyx"
+include "trace.pyx"
+include "signature.pyx"
+include "codegen.pyx"
+include "program.pyx"

@@ -18,8 +18,10 @@ static inline int highest_bit(uint64_t word) { return 63 - __builtin_clzll(word)
 
 #if defined(__GNUC__) || defined(__clang__)
 #define LIKELY(x) __builtin_expect(!!(x), 1)
+#define PREFETCH(address) __builtin_prefetch(address)
 #else
 #define LIKELY(x) (x)
+#define PREFETCH(address) ((void)0)
 #endif
 
 /* CHECK states an invariant: the debug build tests it, the others compile it away. */

@@ -12,6 +12,8 @@ cdef double edge_partial(Node *node, int op, Py_ssize_t e) noexcept:
         return tape.edge_partial[edge]
     if op == OP_DOT and not (node.rhs & 1 and e == node.rhs - 1):
         return node_at(tape.edge_parent[edge - 1 if e & 1 else edge + 1]).data
+    if op == OP_WHERE:
+        return e == (1 if node_at(tape.edge_parent[node.lhs]).data > 0 else 2)
     return 1
 
 
@@ -20,6 +22,8 @@ cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
     cdef Py_ssize_t k, count = len(parents)
     cdef int32_t first
     cdef list values
+    if trace.thread:
+        refuse(None, OWN_OP)
     for k in range(count):
         if not isinstance(parents[k], Value):
             raise TypeError(f'child {k} must be a Value, not {type(parents[k]).__name__}')
@@ -92,15 +96,40 @@ def sum(values):
     cdef PyObject *x
     cdef double total = 0
     cdef PyObject *facade = new_facade_of(cls)
+    cdef bint all_terms = tracing()     # numbers, too, are edges
     result = handed_over(facade)
-    reserve(1, count)
+    reserve(1 + count, count)
     first = tape.edges
     for k in range(count):
         x = PyTuple_GET_ITEM(terms, k)
         total += primal_of(x)
-        if is_value(x):
-            push_edge((<Value> x).index, 1)
+        if is_value(x) or all_terms:
+            push_edge(node_of(x), 1)
     finish_nary(facade, OP_SUM, total, first)
+    return result
+
+
+def where(test, a, b):
+    """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen.
+
+    test, a, b: Values or numbers, else TypeError. No gradient goes to the test. In a compiled function
+    this is how to choose by numbers that depend on its arguments.
+
+    >>> x = Value(-2.0)
+    >>> where(x, x, 0.1 * x).data
+    -0.2
+    """
+    cdef PyTypeObject *cls = <PyTypeObject *> Value
+    cdef tuple terms = terms_of((test, a, b), 'where', &cls)
+    cdef Py_ssize_t first, k
+    cdef PyObject *facade = new_facade_of(cls)
+    result = handed_over(facade)
+    reserve(4, 3)
+    cdef bint chosen = primal_of(PyTuple_GET_ITEM(terms, 0)) > 0
+    first = tape.edges
+    for k in range(3):
+        push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)
+    finish_nary(facade, OP_WHERE, primal_of(PyTuple_GET_ITEM(terms, 1 if chosen else 2)), first)
     return result
 
 
@@ -125,8 +154,9 @@ def dot(xs, ys, start=None):
     if len(right) != count:
         raise ValueError(f'dot() takes two sequences of one length, not {count} and {len(right)}')
     cdef PyObject *facade = new_facade_of(cls)
+    cdef bint all_terms = tracing()     # numbers, too, are edges
     result = handed_over(facade)
-    reserve(1 + count, 2 * count + 1)
+    reserve(2 + 2 * count, 2 * count + 1)
     cdef PyObject *z = PyTuple_GET_ITEM(last, 0)
     cdef double total = primal_of(z)
     first = tape.edges
@@ -134,10 +164,10 @@ def dot(xs, ys, start=None):
         x = PyTuple_GET_ITEM(left, k)
         y = PyTuple_GET_ITEM(right, k)
         total += primal_of(x) * primal_of(y)
-        if is_value(x) or is_value(y):
+        if is_value(x) or is_value(y) or all_terms:
             push_edge(node_of(x), 0)
             push_edge(node_of(y), 0)
-    if is_value(z):
-        push_edge((<Value> z).index, 0)
+    if is_value(z) or all_terms and start is not None:
+        push_edge(node_of(z), 0)
     finish_nary(facade, OP_DOT, total, first)
     return result

@@ -108,6 +108,8 @@ enum {
     OP_NARY,  /* each edge carries its partial */
     OP_SUM,   /* every partial is 1 */
     OP_DOT,   /* edges in pairs (x, y): each one's partial is the other's primal; a last, odd edge is added */
+    OP_WHERE, /* edges (test, a, b): a where the test is > 0, else b */
+    OP_TAKE,  /* edges (index, row, row, ...): the row of that number; in traces and programs alone */
     OP_COUNT
 };
 
@@ -128,6 +130,8 @@ static const OpInfo OP_INFO[OP_COUNT] = {
     {"nary", "", 0, NULL, "", "", ""},
     {"sum", "sum", 0, NULL, "", "", ""},
     {"dot", "dot", 0, NULL, "", "", ""},
+    {"where", "where", 0, NULL, "", "", ""},
+    {"take", "take", 0, NULL, "", "", ""},
 };
 
 /* The primal of an operation of the table. */

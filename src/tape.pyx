@@ -10,7 +10,7 @@
 cdef extern from "ops.h" nogil:
     enum:
         OP_LEAF, OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_POW, OP_POWC, OP_NEG, OP_ABS
-        OP_PLAIN, OP_NARY, OP_SUM, OP_DOT, OP_COUNT
+        OP_PLAIN, OP_NARY, OP_SUM, OP_DOT, OP_WHERE, OP_TAKE, OP_COUNT
     ctypedef struct OpInfo:
         const char *name
         const char *symbol
@@ -326,6 +326,8 @@ cdef inline void reverse_nary(Py_ssize_t i, int op) noexcept nogil:
             y.grad += g * x.data
         if count & 1:
             node_at(parent[count - 1]).grad += g
+    elif op == OP_WHERE:
+        node_at(parent[1] if node_at(parent[0]).data > 0 else parent[2]).grad += g
 
 
 cdef inline void reverse_op(Node *node, int op) noexcept nogil:

@@ -137,11 +137,13 @@ cdef class Value:
     @property
     def data(self):
         """The number itself (primal). May be assigned at any time: sweeps read it as it then stands."""
-        return node_at(index_of(self)).data
+        return node_at(index_to_read(self)).data
 
     @data.setter
     def data(self, value):
         cdef double x = as_double(value, 'data')
+        if trace.thread:
+            refuse(self, ASSIGNED_DATA)
         node_at(index_of(self)).data = x
 
     @data.deleter
@@ -151,11 +153,15 @@ cdef class Value:
     @property
     def grad(self):
         """The derivative (adjoint) that `backward` has accumulated here; 0.0 before."""
+        if trace.thread:
+            refuse(self, READ_GRAD)
         return node_at(index_of(self)).grad
 
     @grad.setter
     def grad(self, value):
         cdef double x = as_double(value, 'grad')
+        if trace.thread:
+            refuse(self, ASSIGNED_GRAD)
         node_at(index_of(self)).grad = x
 
     @grad.deleter
@@ -175,6 +181,8 @@ cdef class Value:
     @property
     def _local_grads(self):
         """The partial derivative of this node by each of `_children`, as a tuple of floats."""
+        if trace.thread:
+            refuse(self, READ_DATA)
         return partials_of(self)
 
     @property
@@ -218,6 +226,8 @@ cdef class Value:
     def _backward(self, step):
         if not callable(step):
             raise TypeError(f'_backward must be callable, not {type(step).__name__}')
+        if trace.thread:
+            refuse(None, OWN_OP)
         index_of(self)
         carry(self, '_backward', step)
         tape.ops[index_of(self)] |= USER
@@ -230,6 +240,8 @@ cdef class Value:
         del (<dict> self.attributes)['_backward']
 
     def _reverse_step(self):
+        if trace.thread:
+            refuse(None, BACKWARD)
         reverse_step(index_of(self))
 
     def __setattr__(self, name, value):
@@ -240,6 +252,27 @@ cdef class Value:
     def __dict__(self):
         """What was hung on this value: attributes, label, a closure."""
         return attributes_of(self)
+
+    def detach(self):
+        """The same number without its history: no gradient passes.
+
+        >>> x = Value(3.0)
+        >>> (x * x.detach()).backward()
+        >>> x.grad
+        3.0
+        """
+        cdef Py_ssize_t i
+        cdef PyObject *facade = new_facade_of(Py_TYPE(<PyObject *> self))
+        result = handed_over(facade)
+        reserve(1, 1)
+        i = index_of(self)
+        if tracing():
+            push_edge(<int32_t> i, 0)
+            attach(facade, push(OP_PLAIN, node_at(i).data, <int32_t> tape.edges - 1, 1))
+        else:
+            attach(facade, push(OP_LEAF, node_at(i).data, 0, 0))
+        collect_if_edges_due()
+        return result
 
     def backward(self):
         """Set the gradient of this value to 1 and add to that of every value it was made from.
@@ -252,6 +285,8 @@ cdef class Value:
         >>> x.grad
         6.0
         """
+        if trace.thread:
+            refuse(None, BACKWARD)
         cdef Py_ssize_t i = index_of(self)
         node_at(i).grad = 1
         reverse_sweep(i)
@@ -285,9 +320,14 @@ cdef class Value:
         return apply_unary(OP_ABS, <PyObject *> self)
 
     def __richcmp__(self, other, int comparison):
-        if comparison == Py_EQ or comparison == Py_NE:
-            return NotImplemented   # identity
         cdef double x
+        if comparison == Py_EQ or comparison == Py_NE:
+            if trace.thread and not isinstance(other, Value) and as_number(other, &x):
+                refuse(self, COMPARED)
+            return NotImplemented   # identity
+        if trace.thread:
+            refuse(self, COMPARED)
+            refuse(other, COMPARED)
         if isinstance(other, Value):
             other = other.data
         elif getattr(other, 'ndim', 0):
@@ -301,15 +341,22 @@ cdef class Value:
     def __hash__(self):
         return <Py_hash_t> (<size_t> <void *> self >> 4)
 
+    def __bool__(self):
+        if trace.thread:
+            refuse(self, TRUTH)
+        return is_exact(<PyObject *> self) or not hasattr(self, '__len__') or len(self) > 0
+
     def __float__(self):
-        raise no_conversion('float')
+        raise no_conversion(self, 'float')
 
     def __int__(self):
-        raise no_conversion('int')
+        raise no_conversion(self, 'int')
 
     # ------------------------------------------------------------------------------- as an object
 
     def __repr__(self):
+        if trace.thread and tracing() and depends(index_of(self)):
+            return '<Value being traced>'
         return f'Value(data={self.data}, grad={self.grad})'
 
     def __format__(self, spec):
@@ -345,7 +392,9 @@ def restored(cls, data, grad):
     return v
 
 
-cdef object no_conversion(str name):
+cdef object no_conversion(Value v, str name):
+    if trace.thread:
+        refuse(v, CONVERTED)
     return TypeError(f'a Value is not converted to {name}, which would drop its gradient:'
                      f' use v.data for the number, or micrograd_c.math for functions of Values')
 
@@ -420,6 +469,13 @@ cdef inline Py_ssize_t index_of(object v) except -1:
     if LIKELY(i >= 0):
         return i
     raise no_node()
+
+
+cdef inline Py_ssize_t index_to_read(Value v) except -1:
+    """The same for reading the node's number, which a trace must not do."""
+    if not LIKELY(trace.thread == 0):
+        refuse(v, READ_DATA)
+    return index_of(v)
 
 
 cdef object no_node():
@@ -571,6 +627,8 @@ cdef inline double evaluate(int op, double a, double b) except? -1:
 
 
 cdef double evaluate_in_python(int op, double a, double b) except? -1:
+    if tracing():   # programs follow IEEE 754
+        return op_value(op, a, b)
     cdef str name = OP_INFO[op].raises.decode()
     function = getattr(operator, name, None) or getattr(math, name)
     result = function(a) if OP_INFO[op].arity == 1 else function(a, b)

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ pytest.importorskip("pyperf")
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
 
-from benchmarks import report, targets, turns  # noqa: E402
+from benchmarks import native, report, targets, turns  # noqa: E402
 from benchmarks.engines import ENGINES, Engine  # noqa: E402
 from benchmarks.registry import Step, workload  # noqa: E402
 from benchmarks.targets import Target  # noqa: E402
@@ -73,16 +75,52 @@ def test_quick_round_writes_table_json_and_picture(run, tmp_path):
     assert (folder / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
 
 
+def outcomes_of(run, folder, workloads, engines):
+    """{(workload, engine): error} of a quick round."""
+    options = ["--quick", "--output", "out", "--only", *workloads, "--engines", *engines]
+    code, output = run(*options)
+    assert code == 0, output
+    outcomes = json.loads((folder / "out" / "benchmarks.json").read_text())["outcomes"]
+    return {(o["workload"], o["engine"]): o["error"] for o in outcomes}
+
+
 def test_every_engine_does_the_same_work(run, tmp_path):
     """Engines are checked against numbers reckoned by hand before they are timed."""
-    options = ["--quick", "--only", "chain", "moons", "gpt", "--output", "out"]
-    code, output = run(
-        *options, "--engines", "python", "micrograd", "micrograd_c", "micrograd_c.nn"
-    )
-    assert code == 0, output
-    outcomes = json.loads((tmp_path / "out" / "benchmarks.json").read_text())["outcomes"]
-    assert len(outcomes) == 7
-    assert [outcome["error"] for outcome in outcomes] == [""] * 7
+    workloads = ["chain", "moons", "gpt"]
+    engines = ["python", "micrograd", "micrograd_c", "micrograd_c.nn"]
+    errors = outcomes_of(run, tmp_path, workloads, engines)
+    assert len(errors) == 7
+    assert set(errors.values()) == {""}
+
+
+def test_compiled_functions_do_the_same_work(run, tmp_path):
+    workloads = ["moons", "sample", "threads", "gpt", "gpt16", "pricing", "mixed", "call"]
+    engines = ["micrograd_c.compile", "micrograd_c.threads"]
+    errors = outcomes_of(run, tmp_path, workloads, engines)
+    assert len(errors) == 9
+    assert set(errors.values()) == {""}
+
+
+def test_the_same_programs_do_the_same_work_uncompiled(run, tmp_path):
+    workloads = ["sample", "gpt16", "pricing", "mixed", "call"]
+    errors = outcomes_of(run, tmp_path, workloads, ["python", "micrograd_c"])
+    assert len(errors) == 7
+    assert set(errors.values()) == {""}
+
+
+@pytest.mark.skipif(
+    shutil.which("cc") is None or platform.machine() != "x86_64",
+    reason="needs a C compiler, and the instructions it is told to use",
+)
+def test_the_network_by_hand_in_c(run, tmp_path):
+    errors = outcomes_of(run, tmp_path, ["moons", "threads"], ["c"])
+    assert errors == {("moons", "c"): "", ("threads", "c"): ""}
+
+
+def test_without_a_c_compiler_it_says_so(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler -m64")
+    with pytest.raises(native.NoCompiler, match="no-such-compiler is not there"):
+        native.build("moons.c")
 
 
 def test_a_failing_engine_is_listed_with_its_error(run):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import re
 import signal
@@ -209,6 +210,77 @@ def test_gpt_says_what_is_wrong_with_the_names(tmp_path, text):
     assert "Traceback" not in finished.stderr
 
 
+# pricing.py
+
+ROW = re.compile(r"^(\w+) +([-\d.]+) +([-\d.]+) ± +([\d.]+) +([-\d.]+)$", re.MULTILINE)
+
+
+def test_pricing_agrees_with_the_formula_and_with_finite_differences(tmp_path):
+    text = output(
+        sys.executable, EXAMPLES / "pricing.py", "--paths", 20_000, "--steps", 20, cwd=tmp_path
+    )
+    assert text.startswith("20000 paths of 20 steps\n")
+    assert [line.split()[1] for line in text.splitlines()[1:6]] == [
+        f"{k}/50" for k in range(10, 51, 10)
+    ]
+    price, error, exact = map(
+        float, re.search(r"price ([\d.]+) ± ([\d.]+), by Heston's formula ([\d.]+)", text).groups()
+    )
+    assert price == pytest.approx(exact, abs=4 * error)
+    pricing = load("pricing")
+    rows = ROW.findall(text)
+    assert [(name, float(x)) for name, x, *_ in rows] == list(pricing.PARAMETERS.items())
+    for name, _, greek, error, difference in rows:
+        assert float(greek) == pytest.approx(float(difference), rel=1e-3, abs=1e-3), name
+        assert float(error) > 0, name
+    # Spot and strike in another currency: the price is homogeneous in them.
+    greeks = {name: float(greek) for name, _, greek, *_ in rows}
+    assert 100 * (greeks["spot"] + greeks["strike"]) == pytest.approx(price, abs=2e-3)
+
+
+def test_pricing_takes_other_numbers_for_another_seed(tmp_path):
+    options = ["--paths", 100, "--steps", 2, "--seed"]
+    first, again, other = (
+        output(sys.executable, EXAMPLES / "pricing.py", *options, seed, cwd=tmp_path)
+        for seed in (1, 1, 2)
+    )
+    assert ROW.findall(first) == ROW.findall(again) != ROW.findall(other)
+
+
+def test_heston_formula():
+    """Against a published price, and Black and Scholes's where the variance stands still."""
+    price = load("pricing").heston_price
+    market = {"spot": 100, "strike": 100, "rate": 0.0319, "maturity": 1, "variance": 0.010201}
+    noise = {"reversion": 6.21, "level": 0.019, "vol_of_vol": 0.61, "correlation": -0.7}
+    assert price(**market, **noise) == pytest.approx(6.8061, abs=5e-5)  # Broadie and Kaya, 2006
+
+    def normal(x):
+        return (1 + math.erf(x / math.sqrt(2))) / 2
+
+    noise |= {"level": market["variance"], "vol_of_vol": 1e-3, "correlation": 0}
+    market["strike"] = 110
+    deviation = math.sqrt(market["variance"])
+    d = (math.log(100 / 110) + market["rate"]) / deviation + deviation / 2
+    black_scholes = 100 * normal(d) - 110 * math.exp(-market["rate"]) * normal(d - deviation)
+    assert price(**market, **noise) == pytest.approx(black_scholes, abs=1e-4)
+
+
+def test_pricing_wants_whole_batches(tmp_path):
+    finished = run(sys.executable, EXAMPLES / "pricing.py", "--paths", 120, cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "must be a multiple" in finished.stderr
+    assert finished.stdout == ""
+
+
+@posix
+def test_pricing_shows_lines_where_rich_is_missing(tmp_path):
+    (tmp_path / "rich.py").write_text("raise ModuleNotFoundError('not there', name='rich')")
+    command = [EXAMPLES / "pricing.py", "--paths", 100, "--steps", 2]
+    text = terminal_output(command, tmp_path, PYTHONPATH=str(tmp_path))
+    assert "\nbatch 10/50  price " in text.replace("\r\n", "\n")
+    assert len(ROW.findall(text.replace("\r\n", "\n"))) == 9
+
+
 # race.py
 
 
@@ -240,7 +312,7 @@ def test_race_passes_on_why_an_engine_failed(tmp_path):
 
 
 @posix
-@pytest.mark.parametrize("example", ["moons", "gpt", "race"])
+@pytest.mark.parametrize("example", ["moons", "gpt", "pricing", "race"])
 def test_an_interrupt_ends_it_and_all_it_started(tmp_path, example):
     process = subprocess.Popen(
         [sys.executable, str(EXAMPLES / f"{example}.py"), "--steps", "100"],
@@ -271,20 +343,28 @@ def test_an_interrupt_ends_it_and_all_it_started(tmp_path, example):
 @pytest.mark.parametrize(
     ("command", "shown"),
     [
-        (["-m", "micrograd_c", EXAMPLES / "moons.py"], [b"\xe2\x94\x81", b"2/2"]),
-        ([EXAMPLES / "gpt.py"], [b"\rstep 1/2  loss ", b"\rstep 2/2  loss "]),
-        ([EXAMPLES / "race.py"], [b"\xe2\x94\x81", b"0/2", b"starting", b"2/2"]),
+        (["-m", "micrograd_c", EXAMPLES / "moons.py"], ["\u2501", "2/2"]),
+        ([EXAMPLES / "gpt.py"], ["\rstep 1/2  loss ", "\rstep 2/2  loss "]),
+        ([EXAMPLES / "pricing.py", "--paths", "1000"], ["\u2501", "50/50", "price 9."]),
+        ([EXAMPLES / "race.py"], ["\u2501", "0/2", "starting", "2/2"]),
     ],
-    ids=["moons", "gpt", "race"],
+    ids=["moons", "gpt", "pricing", "race"],
 )
 def test_progress_is_live_on_a_terminal(tmp_path, command, shown):
+    text = terminal_output([*command, "--steps", 2], tmp_path)
+    for piece in shown:
+        assert piece in text
+
+
+def terminal_output(command, folder, **changes):
+    """What Python prints on a terminal, with a few changes to its environment."""
     import pty
 
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, *map(str, command), "--steps", "2"],
-        cwd=tmp_path,
-        env=environment(TERM="xterm"),
+        [sys.executable, *map(str, command)],
+        cwd=folder,
+        env=environment(TERM="xterm", **changes),
         stdout=terminal,
         stderr=terminal,
     )
@@ -304,5 +384,4 @@ def test_progress_is_live_on_a_terminal(tmp_path, command, shown):
         os.close(controller)
         if process.poll() is None:
             process.kill()
-    for piece in shown:
-        assert piece in text
+    return text.decode()

@@ -6,5 +6,7 @@ from benchmarks.registry import WORKLOADS
 
 __all__ = ["WORKLOADS"]
 
-for topic in ("chain", "moons", "gpt", "deep", "memory", "live", "growth", "imports"):
+TOPICS = "chain moons sample threads gpt pricing mixed call deep memory live growth imports"
+
+for topic in TOPICS.split():
     import_module(f"benchmarks.workloads.{topic}")

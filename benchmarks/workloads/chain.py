@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks.registry import Step, workload
+from benchmarks.registry import Step, gradient_step, workload
 
 # Close enough to 1 and 0 that neither x nor any gradient leaves the normal range in 10^7 nodes.
 X, A, B = 0.5, 1e-6, 0.999999
@@ -159,7 +159,7 @@ def autograd_chain(operations):
     from autograd import value_and_grad
 
     function = value_and_grad(lambda x, a, b: iterate(x, a, b, operations), argnum=(0, 1, 2))
-    return function_chain(lambda: function(X, A, B))
+    return gradient_step(lambda: function(X, A, B))
 
 
 def casadi_chain(operations):
@@ -175,7 +175,7 @@ def casadi_chain(operations):
         value, by = function(X, A, B)
         return value, by.nonzeros()
 
-    return function_chain(evaluate)
+    return gradient_step(evaluate)
 
 
 def jax_chain(operations):
@@ -186,19 +186,7 @@ def jax_chain(operations):
         return jax.lax.fori_loop(0, operations // 2, lambda _, x: x * b + a, x)
 
     compiled = jax.jit(jax.value_and_grad(function, argnums=(0, 1, 2)))
-    return function_chain(lambda: jax.block_until_ready(compiled(X, A, B)))
-
-
-def function_chain(value_and_gradient):
-    """A step that calls a function which returns (value, three partials)."""
-    value_and_gradient()  # whatever is compiled at the first call
-    value, gradient = None, ()
-
-    def step():
-        nonlocal value, gradient
-        value, gradient = value_and_gradient()
-
-    return Step(step, lambda: [float(v) for v in (value, *gradient)])
+    return gradient_step(lambda: jax.block_until_ready(compiled(X, A, B)))
 
 
 @chain.on("micrograd_c")

@@ -1,10 +1,12 @@
 """micrograd's demo: one step of full-batch training of an MLP 2-16-16-1 on two moons."""
 
+import ctypes
 import random
 from itertools import pairwise
 
 import numpy as np
 
+from benchmarks.native import build
 from benchmarks.registry import Step, workload
 
 LAYERS = [2, 16, 16, 1]
@@ -51,28 +53,29 @@ def join(matrices):
 
 
 def step_by_hand(samples):
-    """The loss of the first step and the parameters after it, by gradients derived by hand."""
-    points, labels = two_moons(samples)
-    matrices = split(start(LAYERS), LAYERS)
+    """The loss of the first step and the parameters after it."""
+    parameters = start(LAYERS)
+    hinge, by = hinge_by_hand(parameters, *two_moons(samples))
+    loss = hinge + ALPHA * (parameters**2).sum()
+    return [loss, *(parameters - LEARNING_RATE * (by + 2 * ALPHA * parameters))]
+
+
+def hinge_by_hand(parameters, points, labels):
+    """The mean hinge loss, and its gradient derived by hand."""
+    matrices = split(parameters, LAYERS)
     inputs = [points]
     for k, (weights, biases) in enumerate(matrices):
         out = inputs[-1] @ weights.T + biases
         inputs.append(np.maximum(out, 0) if k < len(matrices) - 1 else out)
     margins = 1 - labels * inputs.pop()[:, 0]
-    squares = sum((weights**2).sum() + (biases**2).sum() for weights, biases in matrices)
-    loss = np.maximum(margins, 0).mean() + ALPHA * squares
 
-    by_out = np.where(margins > 0, -labels / samples, 0)[:, None]
-    updated = []
-    for weights, biases in reversed(matrices):
+    by_out = np.where(margins > 0, -labels / len(labels), 0)[:, None]
+    gradient = []
+    for weights, _ in reversed(matrices):
         values = inputs.pop()
-        by_weights = by_out.T @ values + 2 * ALPHA * weights
-        by_biases = by_out.sum(axis=0) + 2 * ALPHA * biases
-        updated.insert(
-            0, (weights - LEARNING_RATE * by_weights, biases - LEARNING_RATE * by_biases)
-        )
+        gradient.insert(0, (by_out.T @ values, by_out.sum(axis=0)))
         by_out = by_out @ weights * (values > 0)
-    return [loss, *join(updated)]
+    return np.maximum(margins, 0).mean(), join(gradient)
 
 
 moons = workload(
@@ -175,6 +178,68 @@ def _(samples):
     return value_step(Value, MLP, samples)
 
 
+@moons.on("micrograd_c.compile", note="the user's own Neuron")
+def _(samples):
+    import micrograd_c as mg
+
+    points, labels = two_moons(samples)
+    model = own_network(mg.Value)(LAYERS[0], LAYERS[1:])
+    parameters = model.parameters()
+    mg.set_data(parameters, start(LAYERS))
+    optimizer = mg.optim.SGD(parameters, lr=LEARNING_RATE)
+    loss = None
+
+    @mg.compile
+    def sample_loss(x, y):
+        return (1 + -y * model(x)).relu() + ALPHA * sum(p * p for p in parameters)
+
+    def step():
+        nonlocal loss
+        loss = sample_loss.mean(points, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return Step(step, lambda: [loss.data, *mg.get_data(parameters)])
+
+
+@moons.on("c", note="gradients by hand, moons.c")
+def _(samples):
+    points, labels = two_moons(samples)
+    columns = np.ascontiguousarray(points.T)
+    size = start(LAYERS).size
+
+    class Training(ctypes.Structure):
+        _fields_ = [
+            ("network", ctypes.c_double * size),
+            ("points", ctypes.c_void_p * len(columns)),
+            ("labels", ctypes.c_void_p),
+            ("samples", ctypes.c_long),
+            ("alpha", ctypes.c_double),
+            ("learning_rate", ctypes.c_double),
+        ]
+
+    training = Training(
+        tuple(start(LAYERS)),
+        tuple(column.ctypes.data for column in columns),
+        labels.ctypes.data,
+        samples,
+        ALPHA,
+        LEARNING_RATE,
+    )
+    training.arrays = columns, labels  # which pointers do not keep alive
+    train_step = build("moons.c").train_step
+    train_step.restype = ctypes.c_double
+    here = ctypes.byref(training)
+    loss = None
+
+    def step():
+        nonlocal loss
+        loss = train_step(here)
+
+    return Step(step, lambda: [loss, *training.network])
+
+
 @moons.on("micrograd", note="the user's own Neuron")
 def _(samples):
     from micrograd.engine import Value
@@ -258,6 +323,18 @@ def _(samples):
     return Step(step, result)
 
 
+def jax_hinge(matrices, points, labels):
+    """The mean hinge loss on JAX's tensors."""
+    import jax
+
+    x = points
+    for weights, biases in matrices[:-1]:
+        x = jax.nn.relu(x @ weights.T + biases)
+    weights, biases = matrices[-1]
+    scores = (x @ weights.T + biases)[..., 0]
+    return jax.nn.relu(1 - labels * scores).mean()
+
+
 @moons.on("jax", note="tensors, compiled once")
 def _(samples):
     import jax
@@ -266,13 +343,8 @@ def _(samples):
     points, labels = map(jnp.asarray, two_moons(samples))
 
     def loss_of(matrices):
-        x = points
-        for weights, biases in matrices[:-1]:
-            x = jax.nn.relu(x @ weights.T + biases)
-        weights, biases = matrices[-1]
-        scores = (x @ weights.T + biases)[:, 0]
         squares = sum((p * p).sum() for p in jax.tree.leaves(matrices))
-        return jax.nn.relu(1 - labels * scores).mean() + ALPHA * squares
+        return jax_hinge(matrices, points, labels) + ALPHA * squares
 
     @jax.jit
     def update(matrices):
@@ -290,15 +362,12 @@ def _(samples):
     return Step(step, lambda: [float(loss), *join(matrices)])
 
 
-@moons.on("casadi", note="built once, mapped over the samples")
-def _(samples):
+def casadi_sample():
+    """CasADi's function of parameters, point and label: one sample's hinge loss and gradient."""
     import casadi
 
-    points, labels = two_moons(samples)
-    initial = start(LAYERS)
-
-    # One sample's loss and gradient, scalar by scalar ...
-    p, point, label = casadi.SX.sym("p", initial.size), casadi.SX.sym("x", 2), casadi.SX.sym("y")
+    size = start(LAYERS).size
+    p, point, label = casadi.SX.sym("p", size), casadi.SX.sym("x", 2), casadi.SX.sym("y")
     out, done = point, 0
     for k, (inputs, outputs) in enumerate(pairwise(LAYERS)):
         size = outputs * (inputs + 1)
@@ -307,11 +376,17 @@ def _(samples):
         out = casadi.fmax(out, 0) if k < len(LAYERS) - 2 else out
         done += size
     hinge = casadi.fmax(1 - label * out, 0)
-    sample = casadi.Function("sample", [p, point, label], [hinge, casadi.gradient(hinge, p)])
+    return casadi.Function("sample", [p, point, label], [hinge, casadi.gradient(hinge, p)])
 
-    # ... then the step of the whole batch.
+
+@moons.on("casadi", note="built once, mapped over the samples")
+def _(samples):
+    import casadi
+
+    points, labels = two_moons(samples)
+    initial = start(LAYERS)
     q = casadi.MX.sym("q", initial.size)
-    losses, by = sample.map(samples)(q, points.T, labels[None, :])
+    losses, by = casadi_sample().map(samples)(q, points.T, labels[None, :])
     loss = casadi.sum2(losses) / samples + ALPHA * casadi.sumsqr(q)
     gradient = casadi.sum2(by) / samples + 2 * ALPHA * q
     update = casadi.Function("update", [q], [loss, q - LEARNING_RATE * gradient])

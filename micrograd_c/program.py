@@ -1,0 +1,428 @@
+"""Compiled programs: what needs no speed. The rest is in the core, src/program.pyx."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import os
+import weakref
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, overload
+
+from micrograd_c._core import (
+    OPS,
+    Function,
+    Program,
+    Value,
+    argument_name,
+    eager_arguments,
+    end_of,
+    flat_results,
+    restored_program,
+)
+
+__all__ = ["compile", "load"]
+
+
+@overload
+def compile(function: Callable[..., Any], *, optimize: bool = True) -> Function: ...
+@overload
+def compile(*, optimize: bool = True) -> Callable[[Callable[..., Any]], Function]: ...
+def compile(function: Any = None, *, optimize: bool = True) -> Any:
+    """Compile a function of scalar code: trace it once, then replay it at the speed of C.
+
+    function: of numbers, Values, arrays, and nested lists, tuples and dicts of them; it returns such.
+    It is run once for each signature (the structure and shapes of its arguments, and which numbers are
+    integers) on stand-in Values; from then on its operations are replayed, without Python. Numbers
+    follow IEEE 754: infinities and nan flow on, nothing raises. optimize=False replays what was
+    recorded as it is.
+
+    The Values that it uses without receiving them, a model's parameters, are read at each call. Plain
+    numbers that it reads from elsewhere, and what its Python code decided, are those of the trace. What
+    would need a number of a traced Value (`if x > 0`, `x.data`) raises TraceError.
+
+    >>> w = Value(3.0)
+    >>> @compile
+    ... def loss(x, y):
+    ...     return (w * x - y) ** 2
+    >>> loss(2.0, 5.0).backward()
+    >>> w.grad
+    4.0
+    >>> import numpy
+    >>> loss.mean(numpy.array([1.0, 2.0]), numpy.array([3.0, 4.0])).data
+    2.0
+    """
+    if function is None:
+        return lambda function: Function(function, optimize)
+    return Function(function, optimize)
+
+
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of the positional parameters, as far as they can be known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+_bound: weakref.WeakKeyDictionary[Function, weakref.WeakKeyDictionary[Any, Function]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def bound(function: Function, instance: Any) -> Function:
+    """A compiled function that is a method, for one instance: traced for each instance by itself."""
+    of_function = _bound.setdefault(function, weakref.WeakKeyDictionary())
+    if instance not in of_function:
+        reference = weakref.ref(instance)
+        method = function.__wrapped__
+
+        def call(*args: Any, **keywords: Any) -> Any:
+            return method(reference(), *args, **keywords)
+
+        call.__signature__ = inspect.signature(method.__get__(instance))  # type: ignore[attr-defined]
+        call.__name__ = call.__qualname__ = method.__qualname__
+        of_function[instance] = Function(call, function.optimize)
+    return of_function[instance]
+
+
+# ------------------------------------------------------------------------------------- checking
+
+
+def check(function: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> float:
+    """The largest difference between a compiled function and its eager self. See Function.check."""
+    args, keywords, leaves = eager_arguments(args, keywords, parameter_names(function))
+    sources = leaves + list(function.program(*args, **keywords).captured)
+    before = {v: v.grad for v in _ancestors(sources)}
+    try:
+        compiled = flat_results(function(*args, **keywords))
+        eager = flat_results(function.__wrapped__(*args, **keywords))
+        return max(
+            (
+                _difference(x, y)
+                for result, expected in zip(compiled, eager, strict=True)
+                for x, y in zip(_numbers(result, sources), _numbers(expected, sources))
+            ),
+            default=0.0,
+        )
+    finally:
+        for v, grad in before.items():
+            v.grad = grad
+
+
+def _ancestors(values: list[Value]) -> list[Value]:
+    """These Values and all that they were made from."""
+    found = dict.fromkeys(values)
+    stack = list(values)
+    while stack:
+        for parent in stack.pop()._children:
+            if parent not in found:
+                found[parent] = None
+                stack.append(parent)
+    return list(found)
+
+
+def _numbers(result: Any, sources: list[Value]) -> list[float]:
+    """A result and its derivatives by the sources."""
+    for v in sources:
+        v.grad = 0.0
+    if not isinstance(result, Value):
+        return [float(result)] + [0.0] * len(sources)
+    result.backward()
+    return [result.data] + [v.grad for v in sources]
+
+
+def _difference(x: float, y: float) -> float:
+    if x == y or (x != x and y != y):
+        return 0.0
+    return abs(x - y) / max(1.0, abs(y))
+
+
+# -------------------------------------------------------------------------------------- listings
+
+SHOWN = 12  # terms of a long sum, and captured Values, that are written out
+
+
+def listing(program: Program) -> str:
+    """A program as text, one instruction a line."""
+    names = node_names(program)
+    lines = [repr(program)[1:-1]]
+    lines += [f"  {names[i]} = {text}" for i, text in instructions(program, names)]
+    lines.append(f"  return {', '.join(names[i] for i in program.graph.outputs.tolist())}")
+    return "\n".join(lines)
+
+
+def input_names(program: Program) -> list[str]:
+    """The name of each input: its argument, numbered where that holds several."""
+    names = []
+    for argument in program.arguments:
+        name = argument_name(argument.name).strip("'")
+        name = name if name.isidentifier() else f"argument{name.split(' ')[0]}"
+        if argument.count == 1:
+            names.append(name)
+        else:
+            names += [f"{name}[{k}]" for k in range(argument.count)]
+    return names
+
+
+def node_names(program: Program) -> list[str]:
+    """A name for every node: an input's, a captured Value's label, a constant's number, or t0, t1, ..."""
+    inputs = input_names(program)
+    names = []
+    count = 0
+    graph = program.graph
+    for op, kind, number, data in zip(
+        graph.op.tolist(), graph.lhs.tolist(), graph.rhs.tolist(), graph.data.tolist()
+    ):
+        if op:
+            names.append(f"t{count}")
+            count += 1
+        elif kind == 0:
+            names.append(f"{data:.6g}")
+        elif kind == 1:
+            names.append(inputs[number])
+        else:
+            names.append(str(program.captured[number].label) or f"c{number}")
+    return names
+
+
+def instructions(program: Program, names: list[str]) -> Iterator[tuple[int, str]]:
+    """(node, its operation as text) for each instruction."""
+    graph = program.graph
+    lhs, rhs, edges = graph.lhs.tolist(), graph.rhs.tolist(), graph.edges.tolist()
+    for i, op in enumerate(graph.op.tolist()):
+        if not op:
+            continue
+        if op <= len(OPS):
+            name, symbol, arity = OPS[op - 1][:3]
+            a, b = names[lhs[i]], names[rhs[i]]
+            infix = arity == 2 and not symbol[0].isalpha()
+            yield i, f"{a} {symbol} {b}" if infix else f"{name}({a}{', ' + b if arity == 2 else ''})"
+        else:
+            yield i, _nary_text(op - len(OPS), [names[e] for e in edges[lhs[i] : lhs[i] + rhs[i]]])
+
+
+def _nary_text(kind: int, operands: list[str]) -> str:
+    if kind == DOT:
+        terms = [
+            y if x == "1" else f"{x}*{y}" for x, y in zip(operands[::2], operands[1::2])
+        ] + operands[len(operands) // 2 * 2 :]
+        if len(terms) <= SHOWN:
+            return " + ".join(terms)
+        return f"{' + '.join(terms[: SHOWN - 1])} + ... + {terms[-1]}  ({len(terms)} terms)"
+    if kind == TAKE:
+        rows = operands[1:]
+        shown = rows if len(rows) <= SHOWN else [*rows[: SHOWN - 1], "...", rows[-1]]
+        return f"take([{', '.join(shown)}], {operands[0]})"
+    return f"{'where' if kind == WHERE else 'detach'}({', '.join(operands)})"
+
+
+# n-ary operations follow the table's: plain (detach), nary, sum, dot, where, take
+PLAIN, _, _, DOT, WHERE, TAKE = range(1, 7)
+
+
+# ----------------------------------------------------------------------------------------- files
+
+VERSION = 1
+ARRAYS = {
+    "op": "u1",
+    "lhs": "<i4",
+    "rhs": "<i4",
+    "data": "<f8",
+    "edges": "<i4",
+    "outputs": "<i4",
+    "captured": "<f8",
+    "signature": "u1",
+}
+MOST_INPUTS = 2**31 - 1
+DEEPEST = 200
+PLAIN_TYPES = {"bool": bool, "str": str, "NoneType": type(None), "int": int}
+
+
+def save(program: Program, path: Any) -> None:
+    """Write a program to a file. See Program.save."""
+    import numpy
+
+    signature = {
+        "spec": [_spec_item_out(item) for item in program.spec],
+        "results": [_spec_item_out(item) for item in program.result_spec],
+        "baked": sorted(program.baked.items()),
+        "names": list(program.names),
+        "optimize": program.optimize,
+    }
+    arrays = dict(zip(program.graph._fields, program.graph))
+    arrays["captured"] = numpy.array([v.data for v in program.captured], numpy.float64)
+    arrays["signature"] = numpy.frombuffer(json.dumps(signature).encode(), numpy.uint8)
+    content = io.BytesIO()
+    numpy.savez(
+        content,
+        version=numpy.array(VERSION),
+        **{name: numpy.asarray(arrays[name], dtype) for name, dtype in ARRAYS.items()},
+    )
+    target = Path(os.fsdecode(path))
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content.getvalue())
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load(path: Any) -> Program:
+    """A program from a file that `Program.save` has written.
+
+    Its captured Values are new ones, in `captured`. The file is checked in full: ValueError tells what
+    is wrong with it; nothing in it is executed.
+
+    >>> import micrograd_c as mg, tempfile, pathlib
+    >>> w = Value(3.0)
+    >>> program = mg.compile(lambda x: w * x).program(2.0)
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "triple.npz"
+    >>> program.save(file)
+    >>> mg.load(file)(2.0).data
+    6.0
+    """
+    content = Path(os.fsdecode(path)).read_bytes()
+    try:
+        return _loaded(content)
+    except Exception as error:
+        raise ValueError(f"{os.fsdecode(path)} is not a program that can be loaded: {error}") from error
+
+
+def _loaded(content: bytes) -> Program:
+    import numpy
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
+                raise ValueError(f"{member.filename} is compressed")
+    with numpy.load(io.BytesIO(content), allow_pickle=False) as file:
+        if set(file.files) != {"version", *ARRAYS}:
+            raise ValueError(f"it has {sorted(file.files)} where {['version', *ARRAYS]} belong")
+        version = file["version"]
+        if version.shape != () or version.dtype.kind != "i" or int(version) != VERSION:
+            raise ValueError(f"its version is {version}, not {VERSION}")
+        arrays = {name: file[name] for name in ARRAYS}
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype != numpy.dtype(ARRAYS[name]):
+            raise ValueError(f"{name} must be 1-dimensional, of {numpy.dtype(ARRAYS[name])}")
+    graph = [
+        numpy.ascontiguousarray(arrays[name], numpy.dtype(ARRAYS[name]).newbyteorder("="))
+        for name in list(ARRAYS)[:6]
+    ]
+    signature = json.loads(arrays["signature"].tobytes())
+    spec = tuple(_spec_item_in(item) for item in signature["spec"])
+    results = tuple(_spec_item_in(item) for item in signature["results"])
+    inputs = _check_spec(spec, "arguments")
+    if _check_spec(results, "results", one=True) != len(arrays["outputs"]):
+        raise ValueError("the results are not as many as the outputs")
+    names = tuple(signature["names"])
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("a parameter's name is not a string")
+    baked = {k: x for k, x in signature["baked"]}
+    for k, x in baked.items():
+        if type(k) is not int or not 0 <= k < inputs or type(x) is not int:
+            raise ValueError(f"an integer that is part of the signature: {k}: {x}")
+    return restored_program(
+        graph, arrays["captured"].tolist(), spec, results, baked, names, bool(signature["optimize"])
+    )
+
+
+def _spec_item_out(item: Any) -> Any:
+    """One item of a signature, for JSON. A namedtuple comes back as a tuple."""
+    if isinstance(item, str):
+        return item
+    kind = item[0]
+    if kind == "=":
+        if item[1] == "array":
+            return ["=", "array", [list(item[2][0]), item[2][1].hex()]]
+        return ["=", item[1].__name__, item[2]]
+    if kind == "n":
+        return ["(", len(item[1]._fields)]
+    if kind in "{":
+        for key in item[1]:
+            if not (key is None or isinstance(key, (str, int, float))):
+                raise TypeError(f"a program with a dict is saved if its keys are strings, not {key!r}")
+    return [list(part) if isinstance(part, tuple) else part for part in item]
+
+
+def _spec_item_in(item: Any) -> Any:
+    """One item of a signature, from JSON; ValueError if it is none."""
+    if item == "f" or item == "i":
+        return item
+    match item:
+        case ["=", "array", [shape, data]]:
+            size = _shape(shape)
+            bits = bytes.fromhex(data)
+            if len(bits) != size or set(bits) - {0, 1}:
+                raise ValueError("an array of bools of another size")
+            return "=", "array", (tuple(shape), bits)
+        case ["=", str(name), x] if name in PLAIN_TYPES and type(x) is PLAIN_TYPES[name]:
+            return "=", PLAIN_TYPES[name], x
+        case ["a", shape, "f" | "i" as kind]:
+            _shape(shape)
+            return "a", tuple(shape), kind
+        case ["o", shape]:
+            _shape(shape)
+            return "o", tuple(shape)
+        case ["[" | "(" as kind, int(n)] if 0 <= n <= MOST_INPUTS:
+            return kind, n
+        case ["{" | "k" as kind, list(keys)]:
+            if not all(key is None or isinstance(key, (str, int, float)) for key in keys):
+                raise ValueError(f"keys {keys!r}")
+            return kind, tuple(keys)
+    raise ValueError(f"{item!r} in the signature")
+
+
+def _shape(shape: Any) -> int:
+    """The size of an array of that shape; ValueError if it is none."""
+    size = 1
+    if not isinstance(shape, list) or len(shape) > 32:
+        raise ValueError(f"{shape!r} is not the shape of an array")
+    for n in shape:
+        if type(n) is not int or not 0 <= n <= MOST_INPUTS or size * n > MOST_INPUTS:
+            raise ValueError(f"{shape!r} is not the shape of an array")
+        size *= n
+    return size
+
+
+def _check_spec(spec: tuple[Any, ...], name: str, one: bool = False) -> int:
+    """The number of inputs of a signature whose parts are complete, nested no deeper than allowed."""
+    at = total = parts = 0
+    while at < len(spec):
+        if spec[at][0] == "k":
+            if not all(isinstance(key, str) for key in spec[at][1]):
+                raise ValueError(f"the {name} have keywords that are no strings")
+            at += 1
+            continue
+        _check_depth(spec, at)
+        at, inputs, _ = end_of(spec, at)
+        total += inputs
+        parts += 1
+    if total > MOST_INPUTS or one and parts != 1:
+        raise ValueError(f"the {name} have the wrong size")
+    return total
+
+
+def _check_depth(spec: tuple[Any, ...], at: int) -> None:
+    open_parts = [1]
+    while open_parts:
+        open_parts[-1] -= 1
+        if at >= len(spec) or len(open_parts) > DEEPEST:
+            raise ValueError("the signature is not complete, or too deep")
+        item = spec[at]
+        at += 1
+        if item[0] in "[(":
+            open_parts.append(item[1])
+        elif item[0] == "{":
+            open_parts.append(len(item[1]))
+        elif item[0] == "o":
+            open_parts.append(_shape(list(item[1])))
+        elif item[0] == "k":
+            raise ValueError("keywords within an argument")
+        while open_parts and open_parts[-1] == 0:
+            open_parts.pop()

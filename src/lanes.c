@@ -1,0 +1,664 @@
+/* The engines of compiled programs (lanes.h), made from the op table.
+ *
+ * setup.py compiles this file once for each instruction set, with ENGINE its name.
+ */
+#include <string.h>
+
+#include "bits.h"
+#include "dots.h"
+#include "lanes.h"
+#include "ops.h"
+#include "vmath.h"
+
+#define MAX_LANES 256
+
+/* Kernels: one operation over arrays, `count` a multiple of 8. They are made from the op table, a copy,
+ * and OP_WHERE, whose third operand is c. A kernel of a partial adds to the adjoint gx of that operand. */
+
+#define PLAIN(X) X(PLAIN, plain, "", 1, a, 1, 0, NULL)
+
+typedef void ValueKernel(double *, const double *, const double *, const double *, size_t);
+typedef void PartialKernel(double *, const double *, const double *, const double *, const double *,
+                           const double *, size_t);
+
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)                                         \
+    static void value_##name(double *__restrict out, const double *x, const double *y, const double *z, \
+                             size_t count) {                                                            \
+        for (size_t i = 0; i != (count & ~(size_t)7); i++) {                                             \
+            const double a = x[i], b = y[i];                                                            \
+            (void)a, (void)b;                                                                           \
+            out[i] = (value);                                                                           \
+        }                                                                                               \
+        (void)z;                                                                                        \
+    }                                                                                                   \
+    static void by_a_##name(double *__restrict gx, const double *g, const double *x, const double *y,   \
+                            const double *z, const double *out, size_t count) {                         \
+        for (size_t i = 0; i != (count & ~(size_t)7); i++) {                                             \
+            const double a = x[i], b = y[i], v = out[i];                                                \
+            (void)a, (void)b, (void)v;                                                                  \
+            gx[i] += g[i] * (by_a);                                                                     \
+        }                                                                                               \
+        (void)z;                                                                                        \
+    }                                                                                                   \
+    static void by_b_##name(double *__restrict gx, const double *g, const double *x, const double *y,   \
+                            const double *z, const double *out, size_t count) {                         \
+        for (size_t i = 0; i != (count & ~(size_t)7); i++) {                                             \
+            const double a = x[i], b = y[i], v = out[i];                                                \
+            (void)a, (void)b, (void)v;                                                                  \
+            gx[i] += g[i] * (by_b);                                                                     \
+        }                                                                                               \
+        (void)z;                                                                                        \
+    }
+ALL_OPS(X)
+PLAIN(X)
+#undef X
+
+static void value_where(double *__restrict out, const double *a, const double *b, const double *c,
+                        size_t count) {
+    for (size_t i = 0; i != (count & ~(size_t)7); i++) out[i] = a[i] > 0 ? b[i] : c[i];
+}
+static void where_by_b(double *__restrict gx, const double *g, const double *a, const double *b,
+                       const double *c, const double *out, size_t count) {
+    for (size_t i = 0; i != (count & ~(size_t)7); i++) gx[i] += a[i] > 0 ? g[i] : 0;
+    (void)b, (void)c, (void)out;
+}
+static void where_by_c(double *__restrict gx, const double *g, const double *a, const double *b,
+                       const double *c, const double *out, size_t count) {
+    for (size_t i = 0; i != (count & ~(size_t)7); i++) gx[i] += a[i] > 0 ? 0 : g[i];
+    (void)b, (void)c, (void)out;
+}
+
+typedef struct {
+    int arity;
+    ValueKernel *value;
+    PartialKernel *by[3];
+} Kernel;
+
+static const Kernel KERNELS[OP_COUNT] = {
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises) \
+    [OP_##NAME] = {arity, value_##name, {by_a_##name, arity == 2 ? by_b_##name : NULL, NULL}},
+    ALL_OPS(X) PLAIN(X)
+#undef X
+    [OP_WHERE] = {3, value_where, {NULL, where_by_b, where_by_c}},
+};
+
+/* An operand of a run: the slot of its first element, and how far the next is. */
+typedef struct {
+    ptrdiff_t slot, stride;
+} Operand;
+
+/* The operands of a run of an op that has a kernel; are all of them as contiguous as its output? */
+static int get_operands(const Code *code, const Instr *i, Operand x[3]) {
+    const int32_t *more = code->more + i->a;
+    int contiguous = 1;
+    for (int k = 0; k < KERNELS[i->op].arity; k++) {
+        if (i->op == OP_WHERE || i->flags & STRIDED) x[k] = (Operand){more[2 * k], more[2 * k + 1]};
+        else x[k] = (Operand){k ? i->b : i->a, 1};
+        contiguous &= x[k].stride == 1;
+    }
+    return contiguous;
+}
+
+/* A factor of a dot: the slot of its element (0, 0), and how far the next of j and of k are. */
+typedef struct {
+    ptrdiff_t slot, sj, sk;
+} Factor;
+
+typedef struct {
+    ptrdiff_t n, m, c, sc;
+    Factor a, b;
+    const int32_t *pairs; /* with GATHER, instead of a and b */
+} Dot;
+
+static Dot get_dot(const Code *code, const Instr *i) {
+    const int32_t *more = code->more + i->a;
+    Dot d = {.n = i->n, .m = more[0], .c = more[1], .sc = more[2]};
+    if (i->flags & GATHER) {
+        d.pairs = more + 3;
+        d.a.sk = d.b.sk = 1; /* from slot to slot */
+    } else {
+        d.a = (Factor){more[3], more[4], more[5]};
+        d.b = (Factor){more[6], more[7], more[8]};
+    }
+    return d;
+}
+
+/* The rows of an OP_TAKE: the j-th element of the row found at `row` stands in slot row + j * col, or
+ * with GATHER in slot list[row + j * rows]. */
+typedef struct {
+    ptrdiff_t rows, index, base, stride, col;
+    const int32_t *list;
+} Take;
+
+static Take get_take(const Code *code, const Instr *i) {
+    const int32_t *more = code->more + i->a;
+    if (i->flags & GATHER) return (Take){more[0], more[1], 0, 1, more[0], more + 2};
+    return (Take){more[0], more[1], more[2], more[3], more[4], NULL};
+}
+static ptrdiff_t find_row(const Take *t, double index) {
+    ptrdiff_t row = (ptrdiff_t)index;
+    if (row < 0) row += t->rows;
+    CHECK(0 <= row && row < t->rows);
+    return t->base + row * t->stride;
+}
+static ptrdiff_t taken(const Take *t, ptrdiff_t row, ptrdiff_t j) {
+    ptrdiff_t at = row + j * t->col;
+    return t->list ? t->list[at] : at;
+}
+
+#define ACTIVE (A_ACTIVE | B_ACTIVE | C_ACTIVE)
+
+/* Scalar code: runs. What a kernel cannot work on in place, because it is strided or not a multiple of 8,
+ * is copied to and from STAGE elements, the last repeated up to a multiple of 8. */
+
+enum { STAGE = 64 };
+
+static ptrdiff_t stage(const double *u, Operand x, ptrdiff_t n, double *to) {
+    ptrdiff_t padded = (n + 7) & ~(ptrdiff_t)7;
+    for (ptrdiff_t j = 0; j < n; j++) to[j] = u[x.slot + j * x.stride];
+    for (ptrdiff_t j = n; j < padded; j++) to[j] = to[n - 1];
+    return padded;
+}
+
+static void forward_run(const Code *code, const Instr *i, double *u) {
+    const Kernel *kernel = &KERNELS[i->op];
+    Operand x[3];
+    double staged[3][STAGE], value[STAGE];
+    ptrdiff_t j = 0, count, padded = 0;
+    if (get_operands(code, i, x) && (j = i->n & ~7))
+        kernel->value(u + i->out, u + x[0].slot, u + x[kernel->arity > 1].slot,
+                      u + x[kernel->arity - 1].slot, j);
+    for (; j < i->n; j += count) {
+        count = i->n - j < STAGE ? i->n - j : STAGE;
+        for (int k = 0; k < kernel->arity; k++)
+            padded = stage(u, (Operand){x[k].slot + j * x[k].stride, x[k].stride}, count, staged[k]);
+        kernel->value(value, staged[0], staged[1], staged[2], padded);
+        memcpy(u + i->out + j, value, count * sizeof(double));
+    }
+}
+
+static void reverse_run(const Code *code, const Instr *i, const double *u, double *gu) {
+    const Kernel *kernel = &KERNELS[i->op];
+    Operand x[3];
+    double staged[3][STAGE], value[STAGE], g[STAGE], gx[STAGE];
+    ptrdiff_t j = 0, count, padded = 0;
+    if (get_operands(code, i, x) && (j = i->n & ~7))
+        for (int k = 0; k < kernel->arity; k++)
+            if (i->flags & A_ACTIVE << k)
+                kernel->by[k](gu + x[k].slot, gu + i->out, u + x[0].slot, u + x[kernel->arity > 1].slot,
+                              u + x[kernel->arity - 1].slot, u + i->out, j);
+    for (; j < i->n; j += count) {
+        count = i->n - j < STAGE ? i->n - j : STAGE;
+        for (int k = 0; k < kernel->arity; k++)
+            stage(u, (Operand){x[k].slot + j * x[k].stride, x[k].stride}, count, staged[k]);
+        stage(u, (Operand){i->out + j, 1}, count, value);
+        padded = stage(gu, (Operand){i->out + j, 1}, count, g);
+        for (int k = 0; k < kernel->arity; k++) {
+            if (!(i->flags & A_ACTIVE << k)) continue;
+            memset(gx, 0, padded * sizeof(double));
+            kernel->by[k](gx, g, staged[0], staged[1], staged[2], value, padded);
+            for (ptrdiff_t l = 0; l < count; l++) gu[x[k].slot + (j + l) * x[k].stride] += gx[l];
+        }
+    }
+    memset(gu + i->out, 0, i->n * sizeof(double));
+}
+
+/* Scalar code: dots. Their lanes are j or k, whichever runs contiguously. */
+
+enum { NEITHER, ALONG_J, ALONG_K };
+
+/* What the lanes of an affine dot are. They are contiguous in b, and in a contiguous or all the same; a and
+ * b may be swapped for that, and so that b rather than a is shared by all j. */
+static int orient(Dot *d, int *swapped) {
+    if (d->n == 1) d->a.sj = d->b.sj = 0;
+    if (d->m == 1) d->a.sk = d->b.sk = 0;
+    int along_j = d->n >= 4 && (size_t)d->a.sj < 2 && (size_t)d->b.sj < 2 && d->a.sj + d->b.sj;
+    int along_k = d->m >= 4 && (size_t)d->a.sk < 2 && (size_t)d->b.sk < 2 && d->a.sk + d->b.sk;
+    int along = along_j && !(along_k && d->m > d->n) ? ALONG_J : along_k ? ALONG_K : NEITHER;
+    *swapped = along == ALONG_J   ? !d->b.sj
+               : along == ALONG_K ? !d->b.sk || (d->a.sk && !d->a.sj)
+                                  : 0;
+    if (*swapped) {
+        Factor a = d->a;
+        d->a = d->b;
+        d->b = a;
+    }
+    return along;
+}
+
+static void forward_dot(const Code *code, const Instr *i, double *u) {
+    Dot d = get_dot(code, i);
+    int swapped, along = d.pairs ? NEITHER : orient(&d, &swapped);
+    double *out = u + i->out;
+    const double *a = u + d.a.slot, *b = u + d.b.slot;
+    for (ptrdiff_t j = 0; j < d.n; j++) out[j] = d.c < 0 ? 0 : u[d.c + j * d.sc];
+    if (d.pairs) {
+        const int32_t *pair = d.pairs;
+        for (ptrdiff_t j = 0; j < d.n; j++)
+            for (ptrdiff_t k = 0; k < d.m; k++, pair += 2) out[j] += u[pair[0]] * u[pair[1]];
+    } else if (along == ALONG_J) {
+        combine(0, d.n, 1, d.m, out, 0, out, 0, 1, matrix(a, 0, d.a.sk), (int)d.a.sj,
+                matrix(b, 0, d.b.sk));
+    } else if (along == ALONG_K) {
+        reduce_scalar(d.m, d.n, 1, out, 1, 0, matrix(a, d.a.sj, 0), (int)d.a.sk, matrix(b, d.b.sj, 0));
+    } else {
+        for (ptrdiff_t j = 0; j < d.n; j++)
+            for (ptrdiff_t k = 0; k < d.m; k++)
+                out[j] += a[j * d.a.sj + k * d.a.sk] * b[j * d.b.sj + k * d.b.sk];
+    }
+}
+
+/* Adds to the adjoints of factor p: those of the outputs, g, times the other factor, q. */
+static void reverse_factor(const Dot *d, int along, Factor p, Factor q, const double *u, double *gu,
+                           const double *g) {
+    double *gp = gu + p.slot;
+    const double *y = u + q.slot;
+    if (along == ALONG_J && p.sj) {
+        combine(p.sk >= d->n || -p.sk >= d->n, d->n, d->m, 1, gp, p.sk, gp, p.sk, 1, matrix(y, q.sk, 0),
+                (int)q.sj, matrix(g, 0, 0));
+    } else if (along == ALONG_J) {
+        reduce_scalar(d->n, 1, d->m, gp, 0, p.sk, matrix(g, 0, 0), 1, matrix(y, 0, q.sk));
+    } else if (along == ALONG_K && p.sk && q.sk && !p.sj) {
+        combine(0, d->m, 1, d->n, gp, 0, gp, 0, 1, matrix(g, 0, 1), 0, matrix(y, 0, q.sj));
+    } else if (along == ALONG_K && p.sk && q.sk) {
+        combine(p.sj >= d->m || -p.sj >= d->m, d->m, d->n, 1, gp, p.sj, gp, p.sj, 1, matrix(g, 1, 0), 0,
+                matrix(y, q.sj, 0));
+    } else if (along == ALONG_K && q.sk) {
+        reduce_scalar(d->m, d->n, 1, gp, p.sj, 0, matrix(g, 1, 0), 0, matrix(y, q.sj, 0));
+    } else {
+        for (ptrdiff_t j = 0; j < d->n; j++)
+            for (ptrdiff_t k = 0; k < d->m; k++)
+                gp[j * p.sj + k * p.sk] += g[j] * y[j * q.sj + k * q.sk];
+    }
+}
+
+static void reverse_dot(const Code *code, const Instr *i, const double *u, double *gu) {
+    Dot d = get_dot(code, i);
+    int swapped = 0, along = d.pairs ? NEITHER : orient(&d, &swapped);
+    const double *g = gu + i->out;
+    if (i->flags & C_ACTIVE)
+        for (ptrdiff_t j = 0; j < d.n; j++) gu[d.c + j * d.sc] += g[j];
+    if (d.pairs) {
+        const int32_t *pair = d.pairs;
+        for (ptrdiff_t j = 0; j < d.n; j++)
+            for (ptrdiff_t k = 0; k < d.m; k++, pair += 2) {
+                if (i->flags & A_ACTIVE) gu[pair[0]] += g[j] * u[pair[1]];
+                if (i->flags & B_ACTIVE) gu[pair[1]] += g[j] * u[pair[0]];
+            }
+    } else {
+        if (i->flags & (swapped ? B_ACTIVE : A_ACTIVE)) reverse_factor(&d, along, d.a, d.b, u, gu, g);
+        if (i->flags & (swapped ? A_ACTIVE : B_ACTIVE)) reverse_factor(&d, along, d.b, d.a, u, gu, g);
+    }
+    memset(gu + i->out, 0, d.n * sizeof(double));
+}
+
+/* Scalar code: lookups, and the sweeps. */
+
+static void forward_take(const Code *code, const Instr *i, double *u) {
+    Take t = get_take(code, i);
+    ptrdiff_t row = find_row(&t, u[t.index]);
+    for (ptrdiff_t j = 0; j < i->n; j++) u[i->out + j] = u[taken(&t, row, j)];
+}
+
+static void reverse_take(const Code *code, const Instr *i, const double *u, double *gu) {
+    Take t = get_take(code, i);
+    ptrdiff_t row = find_row(&t, u[t.index]);
+    for (ptrdiff_t j = 0; j < i->n; j++) {
+        gu[taken(&t, row, j)] += gu[i->out + j];
+        gu[i->out + j] = 0;
+    }
+}
+
+/* Scalar code: the sweeps. Most programs of one sample are made of single operations, n == 1. A streak
+ * of one op is a loop of its own, without the jump by op that the processor could not foresee. */
+
+INLINE int is_single(const Instr *i, int op) {
+    return i->op == op && i->n == 1 && !(i->flags & STRIDED);
+}
+
+/* Executes the single table operations of one kind that begin at i; returns what comes after. */
+INLINE const Instr *forward_streak(const Instr *i, const Instr *end, double *u) {
+    switch (i->op) {
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)        \
+    case OP_##NAME:                                                    \
+        do {                                                           \
+            const double a = u[i->a], b = u[arity == 2 ? i->b : i->a]; \
+            (void)b;                                                   \
+            u[i->out] = (value);                                       \
+        } while (++i < end && is_single(i, OP_##NAME));                \
+        break;
+        ALL_OPS(X)
+#undef X
+    }
+    return i;
+}
+
+/* How far ahead, in slots, the reverse sweep fetches: the first touch of a cache line is that of an operand,
+ * which may be any within some thousand slots before the output, so the processor cannot foresee it. */
+enum { AHEAD = 8192 };
+#define FETCH_AHEAD(slot) PREFETCH(u + (slot) - AHEAD), PREFETCH(gu + (slot) - AHEAD)
+
+/* The same backwards, from i down to begin; all have the flags of the first. */
+INLINE const Instr *reverse_streak(const Instr *i, const Instr *begin, const double *u, double *gu) {
+    const int flags = i->flags;
+    switch (i->op) {
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)                                            \
+    case OP_##NAME:                                                                                        \
+        do {                                                                                               \
+            const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out], g = gu[i->out];      \
+            (void)a, (void)b, (void)v;                                                                     \
+            FETCH_AHEAD(i->out);                                                                           \
+            gu[i->out] = 0;                                                                                \
+            if (flags & A_ACTIVE) gu[i->a] += g * (by_a);                                                  \
+            if (arity == 2 && flags & B_ACTIVE) gu[i->b] += g * (by_b);                                    \
+        } while (--i >= begin && is_single(i, OP_##NAME) && i->flags == flags);                            \
+        break;
+        ALL_OPS(X)
+#undef X
+    }
+    return i;
+}
+
+/* A single dot of few terms, for which the kernels would take longer. */
+INLINE int is_short_dot(const Code *code, const Instr *i) {
+    return i->op == OP_DOT && i->n == 1 && !(i->flags & GATHER) && code->more[i->a] <= 4;
+}
+
+INLINE void forward_short_dot(const Code *code, const Instr *i, double *u) {
+    const int32_t *more = code->more + i->a;
+    double sum = more[1] < 0 ? 0 : u[more[1]];
+    for (int k = 0; k < more[0]; k++) sum += u[more[3] + k * more[5]] * u[more[6] + k * more[8]];
+    u[i->out] = sum;
+}
+
+INLINE void reverse_short_dot(const Code *code, const Instr *i, const double *u, double *gu) {
+    const int32_t *more = code->more + i->a;
+    const double g = gu[i->out];
+    FETCH_AHEAD(i->out);
+    gu[i->out] = 0;
+    if (i->flags & C_ACTIVE) gu[more[1]] += g;
+    for (int k = 0; k < more[0]; k++) {
+        ptrdiff_t a = more[3] + k * more[5], b = more[6] + k * more[8];
+        if (i->flags & A_ACTIVE) gu[a] += g * u[b];
+        if (i->flags & B_ACTIVE) gu[b] += g * u[a];
+    }
+}
+
+static void forward(const Code *code, double *u) {
+    const Instr *i = code->instrs, *end = i + code->count;
+    while (i < end) {
+        if (i->op < OP_PLAIN && is_single(i, i->op)) {
+            i = forward_streak(i, end, u);
+            continue;
+        }
+        if (is_short_dot(code, i)) forward_short_dot(code, i, u);
+        else if (i->op == OP_DOT) forward_dot(code, i, u);
+        else if (i->op == OP_TAKE) forward_take(code, i, u);
+        else forward_run(code, i, u);
+        i++;
+    }
+}
+
+static void reverse(const Code *code, const double *u, double *gu) {
+    const Instr *begin = code->instrs, *i = begin + code->count - 1;
+    while (i >= begin) {
+        if (i->flags & ACTIVE && i->op < OP_PLAIN && is_single(i, i->op)) {
+            i = reverse_streak(i, begin, u, gu);
+            continue;
+        }
+        if (!(i->flags & ACTIVE)) ;
+        else if (is_short_dot(code, i)) reverse_short_dot(code, i, u, gu);
+        else if (i->op == OP_DOT) reverse_dot(code, i, u, gu);
+        else if (i->op == OP_TAKE) reverse_take(code, i, u, gu);
+        else reverse_run(code, i, u, gu);
+        i--;
+    }
+}
+
+/* Varying code. */
+
+typedef struct {
+    const Code *code;
+    const double *u;
+    double *v;        /* written by the forward sweep alone */
+    double *acc, *gv; /* the reverse sweep's */
+    ptrdiff_t lanes;
+} Block;
+
+/* One number a lane: the block of a varying slot, or `buffer` filled with the number of a uniform one. */
+static const double *spread(const Block *s, ptrdiff_t slot, int varying, double *buffer) {
+    if (varying) return s->v + slot * s->lanes;
+    for (ptrdiff_t l = 0; l < s->lanes; l += W) store(buffer + l, splat(s->u[slot]), W);
+    return buffer;
+}
+
+/* Adds the adjoints gx, one a lane, to those of a slot. */
+INLINE void give(const Block *s, ptrdiff_t slot, int varying, const double *gx) {
+    if (varying) {
+        double *to = s->gv + slot * s->lanes;
+        for (ptrdiff_t l = 0; l < s->lanes; l += W) store(to + l, load(to + l, W) + load(gx + l, W), W);
+    } else {
+        for (double *to = s->acc + slot * 8, *end = to + 8; to < end; to += W, gx += W) {
+            vec sum = load(to, W);
+            for (ptrdiff_t l = 0; l < s->lanes; l += 8) sum += load(gx + l, W);
+            store(to, sum, W);
+        }
+    }
+}
+
+static int all_varying(const Instr *i) {
+    int mask = A_VARYING * ((1 << KERNELS[i->op].arity) - 1);
+    return (i->flags & mask) == mask;
+}
+
+static void forward_run_lanes(const Block *s, const Instr *i) {
+    const Kernel *kernel = &KERNELS[i->op];
+    const ptrdiff_t lanes = s->lanes;
+    Operand x[3];
+    double buffer[3][MAX_LANES], *out = s->v + i->out * lanes;
+    const double *operand[3];
+    if (get_operands(s->code, i, x) && all_varying(i)) {
+        kernel->value(out, s->v + x[0].slot * lanes, s->v + x[kernel->arity > 1].slot * lanes,
+                      s->v + x[kernel->arity - 1].slot * lanes, i->n * lanes);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < i->n; j++) {
+        for (int k = 0; k < kernel->arity; k++)
+            operand[k] = spread(s, x[k].slot + j * x[k].stride, i->flags & A_VARYING << k, buffer[k]);
+        kernel->value(out + j * lanes, operand[0], operand[kernel->arity > 1],
+                      operand[kernel->arity - 1], lanes);
+    }
+}
+
+static void reverse_run_lanes(const Block *s, const Instr *i) {
+    const Kernel *kernel = &KERNELS[i->op];
+    const ptrdiff_t lanes = s->lanes;
+    Operand x[3];
+    double buffer[3][MAX_LANES], gx[MAX_LANES], *out = s->v + i->out * lanes, *g = s->gv + i->out * lanes;
+    const double *operand[3];
+    if (get_operands(s->code, i, x) && all_varying(i)) {
+        for (int k = 0; k < kernel->arity; k++)
+            if (i->flags & A_ACTIVE << k)
+                kernel->by[k](s->gv + x[k].slot * lanes, g, s->v + x[0].slot * lanes,
+                              s->v + x[kernel->arity > 1].slot * lanes,
+                              s->v + x[kernel->arity - 1].slot * lanes, out, i->n * lanes);
+        memset(g, 0, i->n * lanes * sizeof(double));
+        return;
+    }
+    for (ptrdiff_t j = 0; j < i->n; j++) {
+        for (int k = 0; k < kernel->arity; k++)
+            operand[k] = spread(s, x[k].slot + j * x[k].stride, i->flags & A_VARYING << k, buffer[k]);
+        for (int k = 0; k < kernel->arity; k++) {
+            ptrdiff_t slot = x[k].slot + j * x[k].stride;
+            int varying = i->flags & A_VARYING << k;
+            if (!(i->flags & A_ACTIVE << k)) continue;
+            if (!varying) memset(gx, 0, lanes * sizeof(double));
+            kernel->by[k](varying ? s->gv + slot * lanes : gx, g + j * lanes, operand[0],
+                          operand[kernel->arity > 1], operand[kernel->arity - 1], out + j * lanes, lanes);
+            if (!varying) give(s, slot, 0, gx);
+        }
+    }
+    memset(g, 0, i->n * lanes * sizeof(double));
+}
+
+static Matrix factor(const Block *s, Factor x, int varying) {
+    if (varying) return matrix(s->v + x.slot * s->lanes, x.sj * s->lanes, x.sk * s->lanes);
+    return matrix(s->u + x.slot, x.sj, x.sk);
+}
+
+static void forward_dot_lanes(const Block *s, const Instr *i) {
+    const ptrdiff_t lanes = s->lanes;
+    Dot d = get_dot(s->code, i);
+    int a_varying = !!(i->flags & A_VARYING), c_varying = !!(i->flags & C_VARYING);
+    double *out = s->v + i->out * lanes;
+    const double *c = d.c < 0 ? NULL : c_varying ? s->v + d.c * lanes : s->u + d.c;
+    ptrdiff_t c_row = c_varying ? d.sc * lanes : d.sc;
+    const Matrix a = factor(s, d.a, a_varying), b = factor(s, d.b, 1);
+    if (!d.pairs) {
+        combine(1, lanes, d.n, d.m, out, lanes, c, c_row, c_varying, a, a_varying, b);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < d.n; j++) {
+        combine_pairs(lanes, d.m, out, c, c_varying, a, a_varying, b, d.pairs);
+        d.pairs += 2 * d.m, out += lanes;
+        if (c) c += c_row;
+    }
+}
+
+/* Adds to the adjoints of the varying factor p: those of the outputs, g, times the other factor, q. */
+static void reverse_varying(const Block *s, const Dot *d, Factor p, Factor q, int q_varying,
+                            const double *g) {
+    const ptrdiff_t lanes = s->lanes;
+    double *gp = s->gv + p.slot * lanes;
+    Matrix y = factor(s, q, q_varying);
+    p.sj *= lanes, p.sk *= lanes;
+    if (!p.sj && p.sk) { /* shared by the outputs: summed over them in registers */
+        combine(1, lanes, d->m, d->n, gp, p.sk, gp, p.sk, 1, matrix(y.at, y.col, y.row), q_varying,
+                matrix(g, 0, lanes));
+    } else if (p.sj && !p.sk) {
+        combine(1, lanes, d->n, d->m, gp, p.sj, gp, p.sj, 1, y, q_varying, matrix(g, lanes, 0));
+    } else {
+        for (ptrdiff_t j = 0; j < d->n; j++, gp += p.sj, y.at += y.row, g += lanes)
+            combine(p.sk != 0, lanes, d->m, 1, gp, p.sk, gp, p.sk, 1, matrix(y.at, y.col, 0), q_varying,
+                    matrix(g, 0, 0));
+    }
+}
+
+/* The same for a pair of slots and one output. */
+static void reverse_pair(const Block *s, ptrdiff_t p, int p_varying, ptrdiff_t q, int q_varying,
+                         const double *g) {
+    const ptrdiff_t lanes = s->lanes;
+    const Matrix y = factor(s, (Factor){q, 0, 0}, q_varying);
+    double *gp = s->gv + p * lanes;
+    if (p_varying)
+        combine(1, lanes, 1, 1, gp, 0, gp, 0, 1, y, q_varying, matrix(g, 0, 0));
+    else reduce_lanes(lanes, 1, 1, s->acc + 8 * p, 0, 0, matrix(g, 0, 0), y);
+}
+
+static void reverse_dot_lanes(const Block *s, const Instr *i) {
+    const ptrdiff_t lanes = s->lanes;
+    Dot d = get_dot(s->code, i);
+    int a_varying = !!(i->flags & A_VARYING);
+    double *g = s->gv + i->out * lanes;
+    if (i->flags & C_ACTIVE)
+        for (ptrdiff_t j = 0; j < d.n; j++)
+            give(s, d.c + j * d.sc, i->flags & C_VARYING, g + j * lanes);
+    if (d.pairs) {
+        for (ptrdiff_t j = 0; j < d.n; j++)
+            for (ptrdiff_t k = 0; k < d.m; k++, d.pairs += 2) {
+                int a = d.pairs[0], b = d.pairs[1];
+                if (i->flags & A_ACTIVE) reverse_pair(s, a, a_varying, b, 1, g + j * lanes);
+                if (i->flags & B_ACTIVE) reverse_pair(s, b, 1, a, a_varying, g + j * lanes);
+            }
+    } else {
+        if (i->flags & A_ACTIVE && a_varying) reverse_varying(s, &d, d.a, d.b, 1, g);
+        else if (i->flags & A_ACTIVE)
+            reduce_lanes(lanes, d.n, d.m, s->acc + 8 * d.a.slot, 8 * d.a.sj, 8 * d.a.sk, matrix(g, lanes, 0),
+                         factor(s, d.b, 1));
+        if (i->flags & B_ACTIVE) reverse_varying(s, &d, d.b, d.a, a_varying, g);
+    }
+    memset(g, 0, d.n * lanes * sizeof(double));
+}
+
+/* The row each lane takes. */
+static void find_rows(const Block *s, const Take *t, int varying, ptrdiff_t *rows) {
+    for (ptrdiff_t l = 0; l < s->lanes; l++)
+        rows[l] = find_row(t, varying ? s->v[t->index * s->lanes + l] : s->u[t->index]);
+}
+
+static void forward_take_lanes(const Block *s, const Instr *i) {
+    Take t = get_take(s->code, i);
+    ptrdiff_t rows[MAX_LANES];
+    double *out = s->v + i->out * s->lanes;
+    find_rows(s, &t, i->flags & A_VARYING, rows);
+    for (ptrdiff_t j = 0; j < i->n; j++)
+        for (ptrdiff_t l = 0; l < s->lanes; l++) {
+            ptrdiff_t slot = taken(&t, rows[l], j);
+            *out++ = i->flags & B_VARYING ? s->v[slot * s->lanes + l] : s->u[slot];
+        }
+}
+
+static void reverse_take_lanes(const Block *s, const Instr *i) {
+    Take t = get_take(s->code, i);
+    ptrdiff_t rows[MAX_LANES];
+    double *g = s->gv + i->out * s->lanes;
+    find_rows(s, &t, i->flags & A_VARYING, rows);
+    for (ptrdiff_t j = 0; j < i->n; j++)
+        for (ptrdiff_t l = 0; l < s->lanes; l++) {
+            ptrdiff_t slot = taken(&t, rows[l], j);
+            if (i->flags & B_VARYING) s->gv[slot * s->lanes + l] += *g;
+            else s->acc[slot * 8 + (l & 7)] += *g;
+            *g++ = 0;
+        }
+}
+
+static void forward_lanes(const Code *code, const double *u, double *v, ptrdiff_t lanes) {
+    Block s = {code, u, v, NULL, NULL, lanes};
+    for (const Instr *i = code->instrs, *end = i + code->count; i < end; i++) {
+        if (i->op == OP_DOT) forward_dot_lanes(&s, i);
+        else if (i->op == OP_TAKE) forward_take_lanes(&s, i);
+        else forward_run_lanes(&s, i);
+    }
+}
+
+static void reverse_lanes(const Code *code, const double *u, const double *v, double *acc, double *gv,
+                          ptrdiff_t lanes) {
+    Block s = {code, u, (double *)v, acc, gv, lanes};
+    for (const Instr *i = code->instrs + code->count; i-- > code->instrs;) {
+        if (!(i->flags & ACTIVE)) continue;
+        if (i->op == OP_DOT) reverse_dot_lanes(&s, i);
+        else if (i->op == OP_TAKE) reverse_take_lanes(&s, i);
+        else reverse_run_lanes(&s, i);
+    }
+}
+
+#define JOIN(a, b) a##b
+#define ENGINE_OF(isa) JOIN(engine_, isa)
+#define QUOTE(a) #a
+#define NAME_OF(isa) QUOTE(isa)
+
+const Engine *ENGINE_OF(ENGINE)(void);
+const Engine *ENGINE_OF(ENGINE)(void) {
+    static const Engine engine = {NAME_OF(ENGINE), forward, reverse, forward_lanes, reverse_lanes};
+    vmath_load();
+    return &engine;
+}
+
+#ifdef X86_ENGINES /* in the baseline's object alone, which runs on any processor: is there more than one? */
+const Engine *engine_avx2(void);
+const Engine *engine_avx512(void);
+
+const Engine *engine_select(const char *name) {
+#if X86_ENGINES
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("fma") && (!name || !strcmp(name, "avx512")))
+        return engine_avx512();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        (!name || !strcmp(name, "avx2")))
+        return engine_avx2();
+#endif
+    return !name || !strcmp(name, "baseline") ? engine_baseline() : NULL;
+}
+#endif

@@ -1,0 +1,479 @@
+# Arguments and results: nested structures, taken apart into a signature and flat numbers, and put together.
+#
+# A signature is a tuple, in the order of a walk from left to right:
+#   'f', 'i'            a number, which is an input of the program; an integer, likewise
+#   ('=', type, x)      a bool, a string, None, an integer too long for a double, bool array: part of the signature
+#   ('a', shape, kind)  an array of numbers, kind 'f' or 'i': as many inputs as it has elements
+#   ('o', shape)        an array of objects; its elements follow
+#   ('[', n), ('(', n)  a list, a tuple of n items, which follow
+#   ('n', type)         a namedtuple, its fields follow
+#   ('{', keys)         a dict, its values follow
+#   ('k', names)        the arguments after this are given by keyword
+
+cdef enum:
+    DEEPEST = 200               # structures nest no deeper
+cdef double LONGEST = 2.0**53   # integers up to here are exact as doubles
+
+
+cdef class Inputs:
+    """The arguments of a call, taken apart: signature, numbers, and the Values among them."""
+    cdef list spec
+    cdef double *numbers
+    cdef Py_ssize_t count, room
+    cdef list values        # (number of the input, Value), or None
+    cdef object argument    # the name of the argument being taken apart, for errors
+
+    def __cinit__(self):
+        self.spec = []
+
+    def __dealloc__(self):
+        free(self.numbers)
+
+
+cdef int make_room(Inputs into, Py_ssize_t more) except -1:
+    cdef void *p
+    if into.count + more > into.room:
+        p = realloc(into.numbers, (2 * into.room + more + 8) * sizeof(double))
+        if p == NULL:
+            raise MemoryError
+        into.numbers = <double *> p
+        into.room = 2 * into.room + more + 8
+    return 0
+
+
+cdef inline int add_number(Inputs into, double x, object kind) except -1:
+    make_room(into, 1)
+    into.numbers[into.count] = x
+    into.count += 1
+    into.spec.append(kind)
+    return 0
+
+
+cdef int take_apart(Inputs into, object x, int depth) except -1:
+    """Append what an argument holds."""
+    cdef double number
+    if PyFloat_Check(x):
+        return add_number(into, PyFloat_AS_DOUBLE(x), 'f')
+    if isinstance(x, Value):
+        number = node_at(index_of(x)).data
+        if into.values is None:
+            into.values = []
+        into.values.append((into.count, x))
+        return add_number(into, number, 'f')
+    if depth > DEEPEST:
+        raise ValueError(f'argument {argument_name(into.argument)} is nested deeper than {DEEPEST} levels')
+    if type(x) is int:
+        if -LONGEST <= x <= LONGEST:
+            return add_number(into, x, 'i')
+        into.spec.append(('=', int, x))
+    elif isinstance(x, (bool, str)) or x is None:
+        into.spec.append(('=', type(x), x))
+    elif type(x) is list or type(x) is tuple:
+        into.spec.append(('[' if type(x) is list else '(', len(x)))
+        for item in x:
+            take_apart(into, item, depth + 1)
+    elif isinstance(x, tuple) and hasattr(x, '_fields'):
+        into.spec.append(('n', type(x)))
+        for item in x:
+            take_apart(into, item, depth + 1)
+    elif isinstance(x, dict):
+        into.spec.append(('{', tuple(x)))
+        for item in x.values():
+            take_apart(into, item, depth + 1)
+    elif hasattr(x, '__array__') and hasattr(x, 'ndim'):
+        take_array_apart(into, x, depth)
+    elif isinstance(x, (list, tuple)):
+        take_apart(into, list(x), depth)
+    elif not hasattr(x, '__len__') and as_number(x, &number):
+        return add_number(into, number, 'i' if hasattr(x, '__index__') else 'f')
+    else:
+        raise unfit(into, x)
+    return 0
+
+
+cdef object unfit(Inputs into, object x):
+    return TypeError(f'argument {argument_name(into.argument)} must hold numbers, Values, arrays, and lists, tuples and dicts'
+                     f' of them, not {type(x).__name__}')
+
+
+cdef tuple array_of_numbers(Inputs into, object x):
+    """An array as float64, in C order, and 'f' or 'i'; or (the array, another kind)."""
+    import numpy
+    array = numpy.asarray(x)
+    kind = array.dtype.kind
+    if kind in 'iu':
+        if array.size and not -LONGEST <= array.min() <= array.max() <= LONGEST:
+            raise ValueError(f'argument {argument_name(into.argument)}: integers in arrays must lie between -2**53 and 2**53')
+        kind = 'i'
+    elif kind not in 'fbO':
+        raise TypeError(f'argument {argument_name(into.argument)} must hold real numbers, not an array of {array.dtype}')
+    if kind in 'fi':
+        array = numpy.ascontiguousarray(array, numpy.float64).reshape(array.shape)
+    return array, kind
+
+
+cdef int take_array_apart(Inputs into, object x, int depth) except -1:
+    cdef Py_ssize_t k, count
+    array, kind = array_of_numbers(into, x)
+    if kind == 'b' and not array.ndim:
+        return take_apart(into, bool(array), depth)
+    if kind == 'b':
+        into.spec.append(('=', 'array', (array.shape, array.tobytes())))
+    elif kind == 'O':
+        into.spec.append(('o', array.shape))
+        for item in array.ravel().tolist():
+            take_apart(into, item, depth + 1)
+    else:
+        count = array.size
+        make_room(into, count)
+        copy_numbers(into.numbers + into.count, array.reshape(-1))
+        into.count += count
+        into.spec.append(('a', array.shape, kind) if array.ndim else kind)
+    return 0
+
+
+cdef int copy_numbers(double *to, object array) except -1:
+    cdef object[double, mode='c'] numbers = array
+    cdef Py_ssize_t k
+    for k in range(array.size):
+        to[k] = numbers[k]
+    return 0
+
+
+cdef Inputs inputs_of(tuple args, dict keywords, object names):
+    """The arguments of one call for one sample. `names` tells their names, for errors."""
+    cdef Inputs into = Inputs.__new__(Inputs)
+    cdef Py_ssize_t k
+    for k in range(len(args)):
+        into.argument = names, k
+        take_apart(into, args[k], 0)
+    if keywords:
+        into.spec.append(('k', tuple(sorted(keywords))))
+        for name in sorted(keywords):
+            into.argument = name
+            take_apart(into, keywords[name], 0)
+    return into
+
+
+# ------------------------------------------------------------------------------------ putting together
+
+cdef class Assembly:
+    """Puts structures together from a signature and its leaves, one for each number.
+
+    `array(leaves, shape)` makes what stands for an array of numbers.
+    """
+    cdef tuple spec
+    cdef list leaves
+    cdef object array
+    cdef Py_ssize_t at, leaf
+
+    def __init__(self, tuple spec, list leaves, array):
+        self.spec, self.leaves, self.array = spec, leaves, array
+
+    cdef object next(self):
+        cdef object item = self.spec[self.at]
+        cdef Py_ssize_t k, count
+        self.at += 1
+        if isinstance(item, str):
+            self.leaf += 1
+            return self.leaves[self.leaf - 1]
+        kind = item[0]
+        if kind == '=':
+            if item[1] == 'array':
+                import numpy
+                shape, data = item[2]
+                return numpy.frombuffer(data, numpy.bool_).reshape(shape).copy()
+            return item[2]
+        if kind == 'a':
+            count = 1
+            for k in item[1]:
+                count *= k
+            self.leaf += count
+            return self.array(self.leaves[self.leaf - count:self.leaf], item[1])
+        if kind == 'o':
+            count = 1
+            for k in item[1]:
+                count *= k
+            return objects([self.next() for k in range(count)], item[1])
+        if kind == '{':
+            return {key: self.next() for key in item[1]}
+        if kind == 'n':
+            return item[1]._make([self.next() for _ in item[1]._fields])
+        items = [self.next() for k in range(item[1])]
+        return items if kind == '[' else tuple(items)
+
+    cdef bint more(self):
+        return self.at < len(self.spec)
+
+    def arguments(self):
+        """(positional arguments, keyword arguments)"""
+        args, keywords = [], {}
+        while self.more():
+            if self.spec[self.at][0] == 'k':
+                names = self.spec[self.at][1]
+                self.at += 1
+                keywords = {name: self.next() for name in names}
+            else:
+                args.append(self.next())
+        return args, keywords
+
+
+def objects(leaves, shape):
+    """A numpy array of Python objects."""
+    import numpy
+    array = numpy.empty(len(leaves), object)
+    array[:] = leaves
+    return array.reshape(shape)
+
+
+cdef int take_result_apart(object x, list spec, list leaves, int depth) except -1:
+    """Append what a result of a traced function holds: its leaves are Values and numbers."""
+    cdef double number
+    if isinstance(x, Value):
+        index_of(x)
+        spec.append('f')
+        leaves.append(x)
+    elif isinstance(x, (bool, str)) or x is None:
+        spec.append(('=', type(x), x))
+    elif depth > DEEPEST:
+        raise ValueError(f'the result is nested deeper than {DEEPEST} levels')
+    elif isinstance(x, tuple) and hasattr(x, '_fields'):
+        spec.append(('n', type(x)))
+        for item in x:
+            take_result_apart(item, spec, leaves, depth + 1)
+    elif isinstance(x, (list, tuple)):
+        spec.append(('[' if isinstance(x, list) else '(', len(x)))
+        for item in x:
+            take_result_apart(item, spec, leaves, depth + 1)
+    elif isinstance(x, dict):
+        spec.append(('{', tuple(x)))
+        for item in x.values():
+            take_result_apart(item, spec, leaves, depth + 1)
+    elif getattr(x, 'ndim', 0):
+        spec.append(('a', x.shape, 'f'))
+        for item in x.ravel().tolist():
+            if not isinstance(item, Value):
+                item = as_double(item, 'a result')
+            leaves.append(item)
+    elif as_number(x, &number):
+        spec.append('f')
+        leaves.append(number)
+    else:
+        raise TypeError(f'a compiled function returns numbers, Values, arrays, and lists, tuples and dicts'
+                        f' of them, not {type(x).__name__}')
+    return 0
+
+
+# --------------------------------------------------------------------------------------- many samples
+
+class shared:
+    """Marks an argument of `f.mean`, `f.sum` or `f.map` as the same for all samples.
+
+    >>> import numpy, micrograd_c as mg
+    >>> f = mg.compile(lambda w, x: mg.dot(w, x))
+    >>> f.map(mg.shared(numpy.array([1.0, 2.0])), numpy.array([[1.0, 1.0], [3.0, 4.0]])).tolist()
+    [3.0, 11.0]
+    """
+    __slots__ = ('value',)
+
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return f'shared({self.value!r})'
+
+
+cdef struct Column:
+    const double *start     # of the first sample
+    Py_ssize_t stride       # in doubles, to the next sample; 0: shared by all
+
+
+cdef class Samples:
+    """The arguments of a mapped call: the signature of one sample, and where each sample's numbers are."""
+    cdef Inputs one         # the first sample (of Values, only those that are shared)
+    cdef Py_ssize_t count   # of samples; -1: not known yet
+    cdef object counted     # the argument that told
+    cdef list columns       # (number of the first input, array of shape (count, inputs)): mapped inputs
+    cdef list values        # (number of the input, sample, Value)
+
+    def __cinit__(self):
+        self.one = Inputs.__new__(Inputs)
+        self.count = -1
+        self.columns = []
+        self.values = []
+
+
+cdef int check_count(Samples into, Py_ssize_t count, tuple rest) except -1:
+    if into.count < 0:
+        into.count, into.counted = count, into.one.argument
+    elif into.count != count:
+        raise ValueError(f'argument {argument_name(into.one.argument)} must have shape {(into.count, *rest)}, not'
+                         f' {(count, *rest)}: {argument_name(into.counted)} has {into.count} samples')
+    return 0
+
+
+cdef int take_samples_apart(Samples into, object x, int depth) except -1:
+    cdef Inputs one = into.one
+    if type(x) is shared:
+        return take_apart(one, x.value, depth)
+    if depth > DEEPEST:
+        raise ValueError(f'argument {argument_name(one.argument)} is nested deeper than {DEEPEST} levels')
+    if isinstance(x, dict):
+        one.spec.append(('{', tuple(x)))
+        for item in x.values():
+            take_samples_apart(into, item, depth + 1)
+    elif isinstance(x, tuple) and hasattr(x, '_fields'):
+        one.spec.append(('n', type(x)))
+        for item in x:
+            take_samples_apart(into, item, depth + 1)
+    elif isinstance(x, (list, tuple)):
+        take_list_of_samples_apart(into, x)
+    elif hasattr(x, '__array__') and getattr(x, 'ndim', 0):
+        take_array_of_samples_apart(into, x)
+    else:
+        take_apart(one, x, depth)
+    return 0
+
+
+cdef int take_array_of_samples_apart(Samples into, object x) except -1:
+    import numpy
+    array, kind = array_of_numbers(into.one, x)
+    cdef Inputs one = into.one
+    cdef Py_ssize_t count = array.shape[0], size
+    if kind not in 'fi':
+        return take_list_of_samples_apart(into, list(array))
+    shape = array.shape[1:]
+    check_count(into, count, shape)
+    rows = array.reshape(count, -1) if array.size else numpy.zeros((count, int(numpy.prod(shape))))
+    size = rows.shape[1]
+    into.columns.append((one.count, rows))
+    make_room(one, size)
+    copy_numbers(one.numbers + one.count, rows[0] if count else numpy.zeros(size))
+    one.count += size
+    one.spec.append(('a', shape, kind) if shape else kind)
+    return 0
+
+
+cdef int take_list_of_samples_apart(Samples into, object samples) except -1:
+    import numpy
+    cdef Inputs one = into.one, sample
+    cdef Py_ssize_t k, number, count = len(samples), size = 0
+    cdef list spec = None
+    check_count(into, count, ())
+    rows = None
+    for k in range(count):
+        sample = Inputs.__new__(Inputs)
+        sample.argument = one.argument
+        take_apart(sample, samples[k], 1)
+        if spec is None:
+            spec, size = sample.spec, sample.count
+            rows = numpy.empty((count, size))
+        elif sample.spec != spec:
+            spec = common_spec(into, spec, sample.spec, k)
+        copy_row(rows, k, sample)
+        for number, value in sample.values or ():
+            into.values.append((one.count + number, k, value))
+    if spec is None:
+        spec, size, rows = ['f'], 1, numpy.empty((0, 1))
+    into.columns.append((one.count, rows))
+    make_room(one, size)
+    copy_numbers(one.numbers + one.count, rows[0] if count else numpy.zeros(size))
+    one.count += size
+    one.spec.extend(spec)
+    return 0
+
+
+cdef int copy_row(object rows, Py_ssize_t k, Inputs sample) except -1:
+    cdef object[double, ndim=2, mode='c'] to = rows
+    cdef Py_ssize_t j
+    for j in range(sample.count):
+        to[k, j] = sample.numbers[j]
+    return 0
+
+
+cdef list common_spec(Samples into, list wanted, list given, Py_ssize_t k):
+    """The signature of samples of which some have integers where others have floats."""
+    cdef list spec = []
+    if len(wanted) == len(given):
+        for x, y in zip(wanted, given):
+            if x != y and (isinstance(x, str) and isinstance(y, str) or x[:2] == y[:2] and x[0] == 'a'):
+                x = 'f' if isinstance(x, str) else ('a', x[1], 'f')
+            elif x != y:
+                break
+            spec.append(x)
+        else:
+            return spec
+    raise ValueError(f'argument {argument_name(into.one.argument)}: sample {k} must have the shape of sample 0,'
+                     f' {spec_text(wanted)}, not {spec_text(given)}')
+
+
+cdef Samples samples_of(tuple args, dict keywords, object names):
+    """The arguments of a mapped call."""
+    cdef Samples into = Samples.__new__(Samples)
+    cdef Py_ssize_t k
+    for k in range(len(args)):
+        into.one.argument = names, k
+        take_samples_apart(into, args[k], 0)
+    if keywords:
+        into.one.spec.append(('k', tuple(sorted(keywords))))
+        for name in sorted(keywords):
+            into.one.argument = name
+            take_samples_apart(into, keywords[name], 0)
+    if into.count < 0:
+        raise ValueError('no argument has a sample axis: at least one must be an array or a list')
+    return into
+
+
+# --------------------------------------------------------------------------------- telling about them
+
+def argument_name(argument):
+    """The name of an argument: as given, or by its position among the parameters."""
+    if isinstance(argument, str):
+        return repr(argument)
+    names, k = argument
+    if k < len(names):
+        return repr(names[k])
+    return f'{k + 1} (of {len(names)})' if names else f'{k + 1}'
+
+
+def spec_text(spec):
+    """A signature as people write structures: ['f', ('a', (2,), 'f')] is 'float, array(2)'."""
+    items = iter(spec)
+
+    def text():
+        item = next(items)
+        if item == 'f' or item == 'i':
+            return 'float' if item == 'f' else 'int'
+        kind = item[0]
+        if kind == '=':
+            return repr(item[2]) if item[1] != 'array' else f'bool array{item[2][0]}'
+        if kind == 'a' or kind == 'o':
+            if kind == 'o':
+                for _ in range(size_of(item[1])):
+                    text()
+            return f"{'int ' if item[2:] == ('i',) else ''}array{tuple(item[1])}"
+        if kind == '{':
+            return '{' + ', '.join([f'{key!r}: {text()}' for key in item[1]]) + '}'
+        if kind == 'n':
+            return f"{item[1].__name__}({', '.join([text() for _ in item[1]._fields])})"
+        if kind == 'k':
+            return ', '.join([f'{name}={text()}' for name in item[1]])
+        inner = [text() for _ in range(item[1])]
+        if kind == '[':
+            return f"[{', '.join(inner)}]"
+        return f"({', '.join(inner)}{',' * (len(inner) == 1)})"
+
+    parts = []
+    while True:
+        try:
+            parts.append(text())
+        except StopIteration:
+            return ', '.join(parts)
+
+
+def size_of(shape):
+    """The number of elements of an array."""
+    size = 1
+    for n in shape:
+        size *= n
+    return size

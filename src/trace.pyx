@@ -1,0 +1,354 @@
+# Tracing: a function is run once on stand-in Values, and the graph that it records is lifted off the tape.
+#
+# While a trace is on, nothing is collected and the end of the tape is not popped, so the nodes from
+# trace.base on are the function's, in its order (and those that other threads make, which nothing of the
+# function's leads to). Nodes before are what the function captured.
+
+from cpython.pythread cimport PyThread_get_thread_ident
+
+import linecache
+import os
+import sys
+import threading
+
+
+class TraceError(Exception):
+    """A function being compiled asked for what a replay of its trace could not honour.
+
+    The message names the line of the function and what to write instead.
+    """
+
+
+cdef struct Trace:
+    unsigned long thread    # the one that is tracing; 0: none
+    Py_ssize_t base         # the first node of the trace
+    Py_ssize_t inputs       # the nodes from there on that stand for numbers among the arguments
+    uint8_t *sources        # of each node from base on, as far as known: what it depends on
+    Py_ssize_t known
+    Py_ssize_t room
+
+cdef enum:
+    FROM_ARGUMENT = 1
+    FROM_CAPTURED = 2
+
+cdef Trace trace
+memset(&trace, 0, sizeof(trace))
+trace_lock = threading.RLock()  # one trace at a time
+
+READ_DATA = ('its number (.data) was read',
+             'use the Value itself (mg.where, mg.max, mg.softmax, detach() do without .data), or read it'
+             ' outside of the function')
+AT_ONCE = ('data or gradients of many Values were read or assigned at once',
+           'do so between calls, outside of the function')
+ASSIGNED_DATA = ('its .data was assigned', 'make a new Value, or assign between calls')
+READ_GRAD = ('its .grad was read', 'read gradients after backward() of what the function returns')
+ASSIGNED_GRAD = ('its .grad was assigned', 'zero gradients between calls, outside of the function')
+COMPARED = ('it was compared', 'write mg.where(a - b, x, y), which is x where a > b, or mg.max, mg.min, relu()')
+TRUTH = ('its truth was asked for', 'write mg.where(v, x, y), which is x where v > 0')
+CONVERTED = ('it was converted to a plain number',
+             'use the functions of micrograd_c.math, or methods such as v.exp()')
+BACKWARD = ('a backward step was run inside the function', 'call backward() on what the function returns')
+OWN_OP = ('an operation of your own, given by numbers or a closure, cannot be replayed',
+          'compose it of operations of Value')
+MANY = ('a compiled function was mapped or differentiated inside another',
+        'call it, f(x), for one sample: it is then a part of the trace')
+
+
+cdef inline bint tracing() noexcept:
+    return trace.thread != 0 and trace.thread == <unsigned long> PyThread_get_thread_ident()
+
+
+cdef int refuse(object v, tuple why) except -1:
+    """TraceError if this thread is tracing and v, where one is given, may be another number at a replay."""
+    if not tracing() or v is not None and (not isinstance(v, Value) or not depends(index_of(v))):
+        return 0
+    cdef int source = 0 if v is None else depends(index_of(v))
+    whose = ''
+    if source & FROM_ARGUMENT:
+        whose = ' of a Value that depends on an argument'
+    elif source:
+        whose = ' of a captured Value, or of one that depends on such'
+    raise trace_error(f'{why[0]}{whose and " ("}{whose.strip()}{whose and ")"}', why[1])
+
+
+def user_line():
+    """The line of the user's code that is being run: the innermost that is in no library, if there is one."""
+    own = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    libraries = own, os.path.dirname(os.__file__) + os.sep, os.sep + 'site-packages' + os.sep
+    innermost = frame = sys._getframe()
+    while innermost.f_back is not None and innermost.f_code.co_filename.startswith(own):
+        innermost = innermost.f_back
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(libraries[:2]) and libraries[2] not in name:
+            break
+        frame = frame.f_back
+    frame = frame or innermost
+    name, line = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(name, line, frame.f_globals).strip()
+    return f'{name}, line {line}, in {frame.f_code.co_name}{source and ": "}{source}'
+
+
+def trace_error(str what, str instead):
+    """A TraceError that names the line of the user's that is being run."""
+    return TraceError(f'{user_line()}\n'
+                      f'While a function is compiled, {what}: a replay could not honour it. Instead, {instead}.')
+
+
+cdef int depends(Py_ssize_t i) except -1:
+    """What the number of node i depends on: FROM_ARGUMENT, FROM_CAPTURED, both or (0) constants alone."""
+    cdef Py_ssize_t count = tape.size - trace.base, k, e
+    cdef Node *node
+    cdef uint8_t *sources
+    cdef int op
+    if i < trace.base:
+        return FROM_CAPTURED
+    if count > trace.room:
+        sources = <uint8_t *> realloc(trace.sources, 2 * count)
+        if sources == NULL:
+            raise MemoryError
+        trace.sources = sources
+        trace.room = 2 * count
+    sources = trace.sources
+    for k in range(trace.known, count):
+        node = node_at(trace.base + k)
+        op = op_at(trace.base + k)
+        sources[k] = 0
+        if op == OP_LEAF:
+            sources[k] = FROM_ARGUMENT if k < trace.inputs else 0
+        elif is_nary(op):
+            for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
+                sources[k] |= source_of(tape.edge_parent[e])
+        else:
+            sources[k] = source_of(node.lhs) | source_of(node.rhs)
+    trace.known = count
+    return sources[i - trace.base]
+
+
+cdef inline uint8_t source_of(Py_ssize_t i) noexcept:
+    return FROM_CAPTURED if i < trace.base else trace.sources[i - trace.base]
+
+
+cdef list begin_trace(double *numbers, Py_ssize_t count):
+    """Start tracing; the stand-ins for so many numbers. `end_trace` must follow."""
+    cdef Py_ssize_t k
+    cdef list standins = []
+    cdef PyObject *facade
+    for k in range(count):
+        facade = new_facade()
+        standins.append(handed_over(facade))
+    reserve(count, 0)
+    tape.hold += 1
+    tape.pinned += 1    # keeps the end of the tape from being popped
+    trace.base = tape.size
+    trace.inputs = count
+    trace.known = 0
+    trace.thread = <unsigned long> PyThread_get_thread_ident()
+    for k in range(count):
+        attach_new((<PyObject *> standins[k]), push(OP_LEAF, numbers[k], 0, 0))
+    return standins
+
+
+cdef int end_trace() except -1:
+    """Stop tracing. Values that leaked out and depend on an argument lose their node: their number is none."""
+    cdef Py_ssize_t i
+    cdef PyObject *facade
+    try:
+        if tape.size > trace.base:
+            depends(trace.base)
+        for i in range(trace.base, trace.base + trace.known):
+            facade = node_at(i).facade
+            if facade != NULL and trace.sources[i - trace.base] & FROM_ARGUMENT:
+                detach(<Value> facade)
+    finally:
+        trace.thread = 0
+        tape.hold -= 1
+        tape.pinned -= 1
+        free(trace.sources)
+        trace.sources = NULL
+        trace.room = 0
+    collect_if_edges_due()
+    return 0
+
+
+def take_node(list rows, Value index):
+    """The node of the row (a Value or number) that `index` selects at run time."""
+    cdef PyTypeObject *cls = <PyTypeObject *> Value
+    cdef tuple terms = terms_of(rows, 'rows', &cls)
+    cdef Py_ssize_t k, first, count = len(terms), chosen
+    cdef PyObject *facade = new_facade_of(cls)
+    result = handed_over(facade)
+    reserve(1 + count, 1 + count)
+    chosen = <Py_ssize_t> node_at(index_of(index)).data
+    if chosen < 0:
+        chosen += count
+    CHECK(0 <= chosen and chosen < count)
+    first = tape.edges
+    push_edge(index.index, 0)
+    for k in range(count):
+        push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)
+    finish_nary(facade, OP_TAKE, primal_of(PyTuple_GET_ITEM(terms, chosen)), first)
+    return result
+
+
+# ----------------------------------------------------------------------------------- lifting the graph
+
+cdef struct Lift:
+    uint8_t *reached        # of the nodes from base on: whether a result needs it
+    int32_t *number         # of the nodes from base on: the node of the graph
+    int32_t *captured       # of the nodes before base: 1 + its number among the captured; 0: not captured
+    int32_t *order          # the captured nodes, in the order of their first use
+    Py_ssize_t order_room
+    Py_ssize_t captures
+    Py_ssize_t first        # the node of the graph of the first captured one
+
+
+cdef object lift_graph(list results):
+    """The graph of the trace that leads to results, Values or numbers; and the captured Values."""
+    cdef Lift lift
+    memset(&lift, 0, sizeof(lift))
+    cdef Py_ssize_t count = tape.size - trace.base
+    lift.reached = <uint8_t *> calloc(count + 1, 1)
+    lift.number = <int32_t *> calloc(count + 1, sizeof(int32_t))
+    lift.captured = <int32_t *> calloc(trace.base + 1, sizeof(int32_t))
+    try:
+        if lift.reached == NULL or lift.number == NULL or lift.captured == NULL:
+            raise MemoryError
+        return lifted(&lift, results, count)
+    finally:
+        free(lift.reached)
+        free(lift.number)
+        free(lift.captured)
+        free(lift.order)
+
+
+cdef int capture(Lift *lift, Py_ssize_t i) except -1:
+    """Number node i among the captured."""
+    cdef void *p
+    if lift.captures == lift.order_room:
+        lift.order_room = 2 * lift.order_room + 64
+        p = realloc(lift.order, lift.order_room * sizeof(int32_t))
+        if p == NULL:
+            raise MemoryError
+        lift.order = <int32_t *> p
+    lift.order[lift.captures] = <int32_t> i
+    if i < trace.base:
+        lift.captured[i] = <int32_t> lift.captures + 1
+    else:
+        lift.number[i - trace.base] = <int32_t> (lift.first + lift.captures)
+    lift.captures += 1
+    return 0
+
+
+cdef inline void reach_node(Lift *lift, Py_ssize_t i) noexcept:
+    if i >= trace.base:
+        lift.reached[i - trace.base] = True
+
+
+cdef inline int use_node(Lift *lift, Py_ssize_t i) except -1:
+    if i < trace.base and not lift.captured[i]:
+        capture(lift, i)
+    return 0
+
+
+cdef inline int32_t number_of(Lift *lift, Py_ssize_t i) noexcept:
+    if i < trace.base:
+        return <int32_t> lift.first + lift.captured[i] - 1
+    return lift.number[i - trace.base]
+
+
+cdef object lifted(Lift *lift, list results, Py_ssize_t count):
+    import numpy
+    cdef Py_ssize_t i, k, e, n, m = 0, inputs = 0, others = 0, size, end = trace.base + count
+    cdef Node *node
+    cdef int op
+    for result in results:
+        if isinstance(result, Value):
+            reach_node(lift, index_of(result))
+    for i in range(end - 1, trace.base - 1, -1):
+        if not lift.reached[i - trace.base]:
+            continue
+        node = node_at(i)
+        op = op_at(i)
+        if is_nary(op):
+            m += 2 * <Py_ssize_t> node.rhs if op == OP_SUM else node.rhs
+            for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
+                reach_node(lift, tape.edge_parent[e])
+        elif op != OP_LEAF:
+            reach_node(lift, node.lhs)
+            reach_node(lift, node.rhs)
+    # The order of the graph: the number 1, inputs, captured, and the rest as it was recorded.
+    for k in range(trace.inputs):
+        if lift.reached[k]:
+            inputs += 1
+            lift.number[k] = <int32_t> inputs
+    lift.first = 1 + inputs
+    for i in range(trace.base + trace.inputs, end):
+        if not lift.reached[i - trace.base]:
+            continue
+        node = node_at(i)
+        op = op_at(i)
+        if op == OP_LEAF and node.facade != NULL:
+            capture(lift, i)    # somebody keeps it: a parameter that was made at the first call
+            continue
+        others += 1
+        if is_nary(op):
+            for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
+                use_node(lift, tape.edge_parent[e])
+        elif op != OP_LEAF:
+            use_node(lift, node.lhs)
+            use_node(lift, node.rhs)
+    for result in results:
+        if isinstance(result, Value):
+            use_node(lift, index_of(result))
+        else:
+            others += 1
+    size = lift.first + lift.captures + others
+
+    ops, data = numpy.zeros(size, numpy.uint8), numpy.zeros(size)
+    lhs, rhs = numpy.zeros(size, numpy.int32), numpy.zeros(size, numpy.int32)
+    edges, outputs = numpy.empty(m, numpy.int32), numpy.empty(len(results), numpy.int32)
+    cdef object[uint8_t, mode='c'] ops_ = ops
+    cdef object[double, mode='c'] data_ = data
+    cdef object[int32_t, mode='c'] lhs_ = lhs, rhs_ = rhs, edges_ = edges, outputs_ = outputs
+    data_[0] = 1
+    for k in range(trace.inputs):
+        if lift.reached[k]:
+            n = lift.number[k]
+            lhs_[n], rhs_[n] = INPUT, <int32_t> k
+    for k in range(lift.captures):
+        n = lift.first + k
+        lhs_[n], rhs_[n] = CAPTURED, <int32_t> k
+    n = lift.first + lift.captures
+    m = 0
+    for i in range(trace.base + trace.inputs, end):
+        node = node_at(i)
+        op = op_at(i)
+        if not lift.reached[i - trace.base] or op == OP_LEAF and lift.number[i - trace.base]:
+            continue
+        lift.number[i - trace.base] = <int32_t> n
+        if op == OP_LEAF:
+            data_[n] = node.data
+        elif is_nary(op):
+            lhs_[n] = <int32_t> m
+            for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
+                if op == OP_SUM:
+                    edges_[m] = 0
+                    m += 1
+                edges_[m] = number_of(lift, tape.edge_parent[e])
+                m += 1
+            rhs_[n] = <int32_t> (m - lhs_[n])
+            op = OP_DOT if op == OP_SUM else op
+        else:
+            lhs_[n], rhs_[n] = number_of(lift, node.lhs), number_of(lift, node.rhs)
+        ops_[n] = <uint8_t> op
+        n += 1
+    for k in range(len(results)):
+        if isinstance(results[k], Value):
+            outputs_[k] = number_of(lift, index_of(results[k]))
+        else:
+            data_[n] = results[k]
+            outputs_[k] = <int32_t> n
+            n += 1
+    captured = tuple([facade_of(lift.order[k]) for k in range(lift.captures)])
+    return Graph(ops, lhs, rhs, data, edges, outputs), captured
