@@ -1,7 +1,7 @@
 """The compiled core of micrograd_c: the tape and its facade, Value."""
 
 from collections.abc import Callable as _Function
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, overload
 
 import numpy as np
@@ -12,6 +12,7 @@ _Number: TypeAlias = SupportsFloat | SupportsIndex
 _Signature: TypeAlias = tuple[Any, ...]  # see src/signature.pyx
 _Bytes: TypeAlias = NDArray[np.uint8]
 _Ints: TypeAlias = NDArray[np.int32]
+_Argnums: TypeAlias = int | tuple[int, ...] | list[int]
 
 @disjoint_base
 class Value:
@@ -335,7 +336,7 @@ class Argument(NamedTuple):
     spec: _Signature
     first: int
     """The number of its first input."""
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
     """How many inputs it has."""
     integers: bool
     """Whether there are integers among them."""
@@ -392,8 +393,8 @@ class Callable:
         """
     @property
     def grad(self) -> Gradient:
-        """The derivative by arguments: `f.grad(x, y, argnums=0)`; mapped: `f.grad.mean(...)`, `.sum`,
-        `.map`.
+        """The derivative by arguments: `f.grad(x, y, argnums=0)`; mapped: `f.grad.mean(...)`,
+        `.sum`, `.map`.
 
         argnums: which positional argument, or a tuple of them; they must be made of floats
         (TypeError). The result has the structure of the argument, as NumPy numbers and arrays;
@@ -409,14 +410,12 @@ class Gradient:
     """The derivative of a compiled function. See `grad` there."""
 
     def __init__(self, of: Callable, with_value: bool) -> None: ...
-    def __call__(
-        self, /, *args: Any, argnums: int | Sequence[int] = 0, **keywords: Any
-    ) -> Any: ...
-    def mean(self, /, *args: Any, argnums: int | Sequence[int] = 0, **keywords: Any) -> Any:
+    def __call__(self, /, *args: Any, argnums: _Argnums = 0, **keywords: Any) -> Any: ...
+    def mean(self, /, *args: Any, argnums: _Argnums = 0, **keywords: Any) -> Any:
         """Of the mean over samples."""
-    def sum(self, /, *args: Any, argnums: int | Sequence[int] = 0, **keywords: Any) -> Any:
+    def sum(self, /, *args: Any, argnums: _Argnums = 0, **keywords: Any) -> Any:
         """Of the sum over samples."""
-    def map(self, /, *args: Any, argnums: int | Sequence[int] = 0, **keywords: Any) -> Any:
+    def map(self, /, *args: Any, argnums: _Argnums = 0, **keywords: Any) -> Any:
         """Of every sample, with a leading axis."""
 
 @disjoint_base
@@ -496,15 +495,17 @@ def restored_program(
 
 @disjoint_base
 class Function(Callable):
-    """A function that is traced once for each signature of its arguments, and from then on replayed.
+    """A function that is traced once for each signature of its arguments, and then replayed.
 
     See `micrograd_c.compile`.
     """
 
+    __name__: str
+    __qualname__: str
     __wrapped__: _Function[..., Any]
     def __init__(self, function: _Function[..., Any], optimize: bool = True) -> None: ...
     def __call__(self, /, *args: Any, **keywords: Any) -> Any: ...
-    def __get__(self, instance: Any, owner: type | None = None) -> Function: ...
+    def __get__(self, instance: Any, owner: type | None = None, /) -> Function: ...
     @property
     def optimize(self) -> bool:
         """Whether the graphs go through the passes."""

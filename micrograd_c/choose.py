@@ -1,4 +1,4 @@
-"""Functions of several Values that choose among them or compare them, as compiled functions need them.
+"""Functions of several Values that choose among them or compare them, for compiled code too.
 
 They take Values and numbers and return Values, eagerly and while a function is traced.
 """
@@ -72,9 +72,9 @@ def take(rows: Sequence[Any], index: int) -> Any:
     """rows[index], a table lookup that a compiled function can do anew at each call.
 
     rows: a sequence of Values, of numbers, or of lists of them of one length, such as an embedding.
-    index: an integer; negative ones count from the end, as in lists. IndexError if it is out of range.
-    An integer argument of a compiled function stays an input of the program when it is used here, and
-    the gradient goes to the rows that were taken.
+    index: an integer; negative ones count from the end, as in lists. IndexError if it is out of
+    range. An integer argument of a compiled function stays an input of the program when it is used
+    here, and the gradient goes to the rows that were taken.
 
     >>> table = [[Value(1.0), Value(2.0)], [Value(3.0), Value(4.0)]]
     >>> take(table, 1)[0].data
@@ -86,14 +86,14 @@ def take(rows: Sequence[Any], index: int) -> Any:
             raise ValueError(
                 f"take: row {k} must be {_shape(rows[0])}, as row 0 is, not {_shape(row)}"
             )
-    number = index._number if is_integer(index) else operator.index(index)  # type: ignore[attr-defined]
+    number = index._number if is_integer(index) else operator.index(index)
     if not -len(rows) <= number < len(rows):
         raise IndexError(f"index {number} is out of range for mg.take from {len(rows)} rows")
     if not is_integer(index):
         return rows[number]
     if _width(rows[0]) is None:
-        return take_node(rows, index._node)  # type: ignore[attr-defined]
-    return [take_node(list(column), index._node) for column in zip(*rows)]  # type: ignore[attr-defined]
+        return take_node(rows, index._node)
+    return [take_node(list(column), index._node) for column in zip(*rows)]
 
 
 def _row(x: Any, k: int) -> Any:
@@ -101,7 +101,9 @@ def _row(x: Any, k: int) -> Any:
     if isinstance(x, Value) or (hasattr(x, "__float__") and not getattr(x, "ndim", 0)):
         return x
     if isinstance(x, str) or not hasattr(x, "__iter__"):
-        raise TypeError(f"take: row {k} must be a Value, a number or a list, not {type(x).__name__}")
+        raise TypeError(
+            f"take: row {k} must be a Value, a number or a list, not {type(x).__name__}"
+        )
     return list(x)
 
 

@@ -30,19 +30,21 @@ __all__ = ["compile", "load"]
 @overload
 def compile(function: Callable[..., Any], *, optimize: bool = True) -> Function: ...
 @overload
-def compile(*, optimize: bool = True) -> Callable[[Callable[..., Any]], Function]: ...
+def compile(
+    function: None = None, *, optimize: bool = True
+) -> Callable[[Callable[..., Any]], Function]: ...
 def compile(function: Any = None, *, optimize: bool = True) -> Any:
     """Compile a function of scalar code: trace it once, then replay it at the speed of C.
 
-    function: of numbers, Values, arrays, and nested lists, tuples and dicts of them; it returns such.
-    It is run once for each signature (the structure and shapes of its arguments, and which numbers are
-    integers) on stand-in Values; from then on its operations are replayed, without Python. Numbers
-    follow IEEE 754: infinities and nan flow on, nothing raises. optimize=False replays what was
-    recorded as it is.
+    function: of numbers, Values, arrays, and nested lists, tuples and dicts of them; it returns
+    such. It is run once for each signature (the structure and shapes of its arguments, and which
+    numbers are integers) on stand-in Values; from then on its operations are replayed, without
+    Python. Numbers follow IEEE 754: infinities and nan flow on, nothing raises. optimize=False
+    replays what was recorded as it is.
 
-    The Values that it uses without receiving them, a model's parameters, are read at each call. Plain
-    numbers that it reads from elsewhere, and what its Python code decided, are those of the trace. What
-    would need a number of a traced Value (`if x > 0`, `x.data`) raises TraceError.
+    The Values that it uses without receiving them, a model's parameters, are read at each call.
+    Plain numbers that it reads from elsewhere, and what its Python code decided, are those of the
+    trace. What would need a number of a traced Value (`if x > 0`, `x.data`) raises TraceError.
 
     >>> w = Value(3.0)
     >>> @compile
@@ -66,28 +68,36 @@ def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return ()
-    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    return tuple(
+        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    )
 
 
-_bound: weakref.WeakKeyDictionary[Function, weakref.WeakKeyDictionary[Any, Function]] = (
-    weakref.WeakKeyDictionary()
-)
+# By the ids of a compiled function and of an instance: the instance, and the function for it.
+_bound: dict[tuple[int, int], tuple[weakref.ref[Any], Function]] = {}
 
 
 def bound(function: Function, instance: Any) -> Function:
     """A compiled function that is a method, for one instance: traced for each instance by itself."""
-    of_function = _bound.setdefault(function, weakref.WeakKeyDictionary())
-    if instance not in of_function:
-        reference = weakref.ref(instance)
+    key = id(function), id(instance)
+    if key not in _bound:
+        try:
+            reference = weakref.ref(instance, lambda _: _bound.pop(key, None))
+        except TypeError:
+            raise TypeError(
+                f"a compiled method wants instances that can have weak references: add '__weakref__'"
+                f" to __slots__ of {type(instance).__name__}"
+            ) from None
         method = function.__wrapped__
 
         def call(*args: Any, **keywords: Any) -> Any:
             return method(reference(), *args, **keywords)
 
         call.__signature__ = inspect.signature(method.__get__(instance))  # type: ignore[attr-defined]
-        call.__name__ = call.__qualname__ = method.__qualname__
-        of_function[instance] = Function(call, function.optimize)
-    return of_function[instance]
+        call.__name__, call.__qualname__ = method.__name__, method.__qualname__
+        _bound[key] = reference, Function(call, function.optimize)
+        weakref.finalize(function, _bound.pop, key, None).atexit = False
+    return _bound[key][1]
 
 
 # ------------------------------------------------------------------------------------- checking
@@ -144,14 +154,14 @@ def _difference(x: float, y: float) -> float:
 
 # -------------------------------------------------------------------------------------- listings
 
-SHOWN = 12  # terms of a long sum, and captured Values, that are written out
+SHOWN = 12  # terms of a sum, rows of a table, that are written out
 
 
 def listing(program: Program) -> str:
     """A program as text, one instruction a line."""
     names = node_names(program)
     lines = [repr(program)[1:-1]]
-    lines += [f"  {names[i]} = {text}" for i, text in instructions(program, names)]
+    lines += [f"  {names[i]} = {text}" for i, _, text in instructions(program, names)]
     lines.append(f"  return {', '.join(names[i] for i in program.graph.outputs.tolist())}")
     return "\n".join(lines)
 
@@ -170,7 +180,7 @@ def input_names(program: Program) -> list[str]:
 
 
 def node_names(program: Program) -> list[str]:
-    """A name for every node: an input's, a captured Value's label, a constant's number, or t0, t1, ..."""
+    """A name for each node: an input's, a captured Value's label, a constant's number, t0, ..."""
     inputs = input_names(program)
     names = []
     count = 0
@@ -181,46 +191,58 @@ def node_names(program: Program) -> list[str]:
         if op:
             names.append(f"t{count}")
             count += 1
-        elif kind == 0:
+        elif kind == CONSTANT:
             names.append(f"{data:.6g}")
-        elif kind == 1:
+        elif kind == INPUT:
             names.append(inputs[number])
         else:
             names.append(str(program.captured[number].label) or f"c{number}")
     return names
 
 
-def instructions(program: Program, names: list[str]) -> Iterator[tuple[int, str]]:
-    """(node, its operation as text) for each instruction."""
+def instructions(
+    program: Program, names: list[str], most: int = SHOWN
+) -> Iterator[tuple[int, list[int], str]]:
+    """(node, the operands that stand in the text, its operation as text) for each instruction.
+
+    most: how many terms of a sum, and rows of a table, are written out.
+    """
     graph = program.graph
     lhs, rhs, edges = graph.lhs.tolist(), graph.rhs.tolist(), graph.edges.tolist()
     for i, op in enumerate(graph.op.tolist()):
         if not op:
             continue
-        if op <= len(OPS):
-            name, symbol, arity = OPS[op - 1][:3]
-            a, b = names[lhs[i]], names[rhs[i]]
-            infix = arity == 2 and not symbol[0].isalpha()
-            yield i, f"{a} {symbol} {b}" if infix else f"{name}({a}{', ' + b if arity == 2 else ''})"
-        else:
-            yield i, _nary_text(op - len(OPS), [names[e] for e in edges[lhs[i] : lhs[i] + rhs[i]]])
+        if op > len(OPS):
+            yield i, *_nary(op - len(OPS), edges[lhs[i] : lhs[i] + rhs[i]], names, most)
+            continue
+        name, symbol, arity = OPS[op - 1][:3]
+        operands = [lhs[i], rhs[i]][:arity]
+        given = [names[k] for k in operands]
+        infix = arity == 2 and not symbol[0].isalpha()
+        yield i, operands, f" {symbol} ".join(given) if infix else f"{name}({', '.join(given)})"
 
 
-def _nary_text(kind: int, operands: list[str]) -> str:
+def _nary(kind: int, edges: list[int], names: list[str], most: int) -> tuple[list[int], str]:
+    given = [names[k] for k in edges]
     if kind == DOT:
-        terms = [
-            y if x == "1" else f"{x}*{y}" for x, y in zip(operands[::2], operands[1::2])
-        ] + operands[len(operands) // 2 * 2 :]
-        if len(terms) <= SHOWN:
-            return " + ".join(terms)
-        return f"{' + '.join(terms[: SHOWN - 1])} + ... + {terms[-1]}  ({len(terms)} terms)"
+        # A term that is no product has node 0, the number 1, for its first factor.
+        factors = [(x, y) if x else (y,) for x, y in zip(edges[::2], edges[1::2])]
+        factors += [(x,) for x in edges[2 * len(factors) :]]
+        terms = ["*".join(names[k] for k in term) for term in factors]
+        count = f"  ({len(terms)} terms)" if len(terms) > most else ""
+        operands = [k for term in factors for k in term]
+        return operands, " + ".join(shortened(terms, most)) + count
     if kind == TAKE:
-        rows = operands[1:]
-        shown = rows if len(rows) <= SHOWN else [*rows[: SHOWN - 1], "...", rows[-1]]
-        return f"take([{', '.join(shown)}], {operands[0]})"
-    return f"{'where' if kind == WHERE else 'detach'}({', '.join(operands)})"
+        return edges, f"take([{', '.join(shortened(given[1:], most))}], {given[0]})"
+    return edges, f"{'where' if kind == WHERE else 'detach'}({', '.join(given)})"
 
 
+def shortened(items: list[str], most: int) -> list[str]:
+    """Items, or the first ones and the last if there are more than so many."""
+    return items if len(items) <= most else [*items[: most - 1], "...", items[-1]]
+
+
+CONSTANT, INPUT, CAPTURED = range(3)  # kinds of leaves
 # n-ary operations follow the table's: plain (detach), nary, sum, dot, where, take
 PLAIN, _, _, DOT, WHERE, TAKE = range(1, 7)
 
@@ -254,15 +276,12 @@ def save(program: Program, path: Any) -> None:
         "names": list(program.names),
         "optimize": program.optimize,
     }
-    arrays = dict(zip(program.graph._fields, program.graph))
+    arrays: dict[str, Any] = dict(zip(program.graph._fields, program.graph))
     arrays["captured"] = numpy.array([v.data for v in program.captured], numpy.float64)
     arrays["signature"] = numpy.frombuffer(json.dumps(signature).encode(), numpy.uint8)
+    arrays = {name: numpy.asarray(arrays[name], dtype) for name, dtype in ARRAYS.items()}
     content = io.BytesIO()
-    numpy.savez(
-        content,
-        version=numpy.array(VERSION),
-        **{name: numpy.asarray(arrays[name], dtype) for name, dtype in ARRAYS.items()},
-    )
+    numpy.savez(content, version=numpy.array(VERSION), **arrays)
     target = Path(os.fsdecode(path))
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -275,8 +294,8 @@ def save(program: Program, path: Any) -> None:
 def load(path: Any) -> Program:
     """A program from a file that `Program.save` has written.
 
-    Its captured Values are new ones, in `captured`. The file is checked in full: ValueError tells what
-    is wrong with it; nothing in it is executed.
+    Its captured Values are new ones, in `captured`. The file is checked in full: ValueError tells
+    what is wrong with it; nothing in it is executed.
 
     >>> import micrograd_c as mg, tempfile, pathlib
     >>> w = Value(3.0)
@@ -290,7 +309,9 @@ def load(path: Any) -> Program:
     try:
         return _loaded(content)
     except Exception as error:
-        raise ValueError(f"{os.fsdecode(path)} is not a program that can be loaded: {error}") from error
+        raise ValueError(
+            f"{os.fsdecode(path)} is not a program that can be loaded: {error}"
+        ) from error
 
 
 def _loaded(content: bytes) -> Program:
@@ -300,7 +321,7 @@ def _loaded(content: bytes) -> Program:
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
                 raise ValueError(f"{member.filename} is compressed")
-    with numpy.load(io.BytesIO(content), allow_pickle=False) as file:
+    with numpy.errstate(all="ignore"), numpy.load(io.BytesIO(content), allow_pickle=False) as file:
         if set(file.files) != {"version", *ARRAYS}:
             raise ValueError(f"it has {sorted(file.files)} where {['version', *ARRAYS]} belong")
         version = file["version"]
@@ -318,7 +339,8 @@ def _loaded(content: bytes) -> Program:
     spec = tuple(_spec_item_in(item) for item in signature["spec"])
     results = tuple(_spec_item_in(item) for item in signature["results"])
     inputs = _check_spec(spec, "arguments")
-    if _check_spec(results, "results", one=True) != len(arrays["outputs"]):
+    count = _check_spec(results, "results", one=True)
+    if count != len(arrays["outputs"]) or "i" in results:
         raise ValueError("the results are not as many as the outputs")
     names = tuple(signature["names"])
     if not all(isinstance(name, str) for name in names):
@@ -346,7 +368,9 @@ def _spec_item_out(item: Any) -> Any:
     if kind in "{":
         for key in item[1]:
             if not (key is None or isinstance(key, (str, int, float))):
-                raise TypeError(f"a program with a dict is saved if its keys are strings, not {key!r}")
+                raise TypeError(
+                    f"a program with a dict is saved if its keys are strings, not {key!r}"
+                )
     return [list(part) if isinstance(part, tuple) else part for part in item]
 
 
@@ -369,7 +393,7 @@ def _spec_item_in(item: Any) -> Any:
         case ["o", shape]:
             _shape(shape)
             return "o", tuple(shape)
-        case ["[" | "(" as kind, int(n)] if 0 <= n <= MOST_INPUTS:
+        case ["[" | "(" as kind, int(n)] if type(n) is int and 0 <= n <= MOST_INPUTS:
             return kind, n
         case ["{" | "k" as kind, list(keys)]:
             if not all(key is None or isinstance(key, (str, int, float)) for key in keys):
@@ -391,7 +415,7 @@ def _shape(shape: Any) -> int:
 
 
 def _check_spec(spec: tuple[Any, ...], name: str, one: bool = False) -> int:
-    """The number of inputs of a signature whose parts are complete, nested no deeper than allowed."""
+    """The number of inputs of a signature whose parts are complete and not nested too deep."""
     at = total = parts = 0
     while at < len(spec):
         if spec[at][0] == "k":

@@ -3,6 +3,7 @@
 `draw_dot` needs the graphviz package (`pip install micrograd_c[viz]`), and Graphviz's own `dot`
 program where a picture is rendered. Both functions take anything with micrograd's attributes
 (data, grad, _prev or _children, _op, and label if it has one), not only micrograd_c's Value.
+`draw_dot` draws compiled programs, too.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from micrograd_c._core import Program
+from micrograd_c.program import CAPTURED, INPUT, instructions, node_names, shortened
 
 if TYPE_CHECKING:
     import graphviz
 
 __all__ = ["draw_dot", "trace"]
 
+TERMS = 4  # of an instruction of a program that are written out; all have their edges
 NOTEBOOK_NODES = 200  # nobody can read a picture of more
 NOTEBOOK_SECONDS = 5.0  # that a cell waits for dot
 
@@ -40,6 +45,9 @@ def trace(root: Any) -> tuple[set[Any], set[tuple[Any, Any]]]:
 def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> graphviz.Digraph:
     """The graph that led to `root`: a box (label, data, grad) a Value, an oval an operation.
 
+    Of a Program: a box an instruction (name, operation), an input, a constant and a captured Value,
+    this one as it stands at the moment. Long sums are shortened, but have all their edges.
+
     `format` is what a picture is rendered as (svg, png, pdf, ...), `rankdir` the direction in
     which it is read: LR, TB, RL or BT. The result shows itself in a notebook; its `.render(path)`
     writes a file, its `.source` is the text in DOT, the same in every run.
@@ -58,7 +66,7 @@ def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> graphviz.Di
         n0 -> op1
     }
     """
-    return _draw(_nodes(root), format, rankdir)
+    return _draw(_boxes(root), format, rankdir)
 
 
 def _repr_svg(root: Any) -> str | None:
@@ -69,13 +77,13 @@ def _repr_svg(root: Any) -> str | None:
     """
     import subprocess  # takes a third of the time that importing micrograd_c does
 
-    nodes = _nodes(root, NOTEBOOK_NODES)
-    if not nodes:
+    boxes = _boxes(root, NOTEBOOK_NODES)
+    if not boxes:
         return None
     # Two rounds of placing the nodes look much like dot's usual search, and spare minutes.
     command = ["dot", "-Tsvg", "-Gnslimit=2"]
     try:
-        source: bytes = _draw(nodes, "svg", "LR").source.encode()
+        source: bytes = _draw(boxes, "svg", "LR").source.encode()
         done = subprocess.run(
             command, input=source, capture_output=True, timeout=NOTEBOOK_SECONDS, check=True
         )
@@ -84,22 +92,67 @@ def _repr_svg(root: Any) -> str | None:
     return done.stdout.decode()
 
 
-def _draw(nodes: list[Any], format: str, rankdir: str) -> graphviz.Digraph:
+class _Box(NamedTuple):
+    fields: tuple[str, ...]
+    operation: str  # drawn as an oval before the box, unless empty
+    operands: Collection[int]  # numbers of boxes
+
+
+def _boxes(root: Any, limit: int = sys.maxsize) -> list[_Box]:
+    """What is drawn of a graph or a program; nothing if it has more than `limit` nodes."""
+    if isinstance(root, Program):
+        return _boxes_of_program(root) if len(root.graph.op) <= limit else []
+    nodes = _nodes(root, limit)
+    number = {id(node): i for i, node in enumerate(nodes)}
+    return [
+        _Box(
+            _fields(node, _label(node)),
+            str(node._op or ""),
+            [number[id(operand)] for operand in _operands(node)],
+        )
+        for node in nodes
+    ]
+
+
+def _boxes_of_program(program: Program) -> list[_Box]:
+    """The leaves that are used, the instructions, and as the last one what is returned."""
+    graph, names = program.graph, node_names(program)
+    outputs = graph.outputs.tolist()
+    steps = list(instructions(program, names, TERMS))
+    steps.append((len(names), outputs, ", ".join(shortened([names[i] for i in outputs], TERMS))))
+    names.append("return")
+    used = {k for _, operands, _ in steps for k in operands}
+    leaves = [i for i in (graph.op == 0).nonzero()[0].tolist() if i in used]
+    boxes = []
+    for i in leaves:
+        kind, k = graph.lhs[i], graph.rhs[i]
+        if kind == CAPTURED:
+            fields = _fields(program.captured[k], names[i])
+        else:
+            fields = (names[i], "input") if kind == INPUT else (names[i],)
+        boxes.append(_Box(fields, "", ()))
+    number = {i: k for k, i in enumerate([*leaves, *(i for i, _, _ in steps)])}
+    for i, operands, text in steps:
+        boxes.append(_Box((names[i], text), "", dict.fromkeys(number[k] for k in operands)))
+    return boxes
+
+
+def _fields(value: Any, label: str) -> tuple[str, ...]:
+    return label, f"data {value.data:.4f}", f"grad {value.grad:.4f}"
+
+
+def _draw(boxes: list[_Box], format: str, rankdir: str) -> graphviz.Digraph:
     if rankdir not in ("LR", "TB", "RL", "BT"):
         raise ValueError(f"rankdir must be LR, TB, RL or BT, not {rankdir!r}")
     dot = _digraph()(format=format, graph_attr={"rankdir": rankdir})
-    index = {id(node): i for i, node in enumerate(nodes)}
-    for i, node in enumerate(nodes):
-        label = _escape(_label(node))
-        dot.node(
-            f"n{i}", f"{{ {label} | data {node.data:.4f} | grad {node.grad:.4f} }}", shape="record"
-        )
-        if node._op:
-            dot.node(f"op{i}", _escape(str(node._op)))
+    for i, box in enumerate(boxes):
+        dot.node(f"n{i}", f"{{ {' | '.join(map(_escape, box.fields))} }}", shape="record")
+        if box.operation:
+            dot.node(f"op{i}", _escape(box.operation))
             dot.edge(f"op{i}", f"n{i}")
-    for i, node in enumerate(nodes):
-        for operand in _operands(node):
-            dot.edge(f"n{index[id(operand)]}", f"op{i}" if node._op else f"n{i}")
+    for i, box in enumerate(boxes):
+        for k in box.operands:
+            dot.edge(f"n{k}", f"op{i}" if box.operation else f"n{i}")
     return dot
 
 

@@ -73,7 +73,12 @@ cdef class Part:
 
 
 cdef void *address(array) except? NULL:
-    return <void *> <size_t> array.ctypes.data
+    """Where the numbers of an array are, for as long as it lives and is not resized."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef void *numbers = view.buf
+    PyBuffer_Release(&view)
+    return numbers
 
 
 cdef object copied(const void *data, Py_ssize_t size):

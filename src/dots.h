@@ -76,7 +76,7 @@ typedef struct {
     ptrdiff_t row, col;
 } Matrix;
 
-static Matrix matrix(const double *at, ptrdiff_t row, ptrdiff_t col) { return (Matrix){at, row, col}; }
+INLINE Matrix matrix(const double *at, ptrdiff_t row, ptrdiff_t col) { return (Matrix){at, row, col}; }
 
 /* R rows and V vectors of combine(). */
 INLINE void combine_block(const int R, const int V, const int a_lanes, const int shared, const int live,
@@ -230,6 +230,15 @@ static void reduce_lanes(ptrdiff_t lanes, ptrdiff_t rows, ptrdiff_t cols, double
                          ptrdiff_t to_col, Matrix a, Matrix b) {
     if (b.row == 0) reduce_all(1, 1, 0, lanes, rows, cols, to, to_row, to_col, a, b);
     else reduce_all(0, 1, 0, lanes, rows, cols, to, to_row, to_col, a, b);
+}
+
+/* to(k)[l] += g[l] * x(k)[l], for k < cols and l < lanes, a multiple of W; x may be numbers instead of
+ * lanes. No two columns need be apart. */
+static void distribute(ptrdiff_t lanes, ptrdiff_t cols, double *to, ptrdiff_t to_col, const double *g,
+                       const double *x, ptrdiff_t x_col, int x_lanes) {
+    for (ptrdiff_t k = 0; k < cols; k++, to += to_col, x += x_col)
+        for (ptrdiff_t l = 0; l < lanes; l += W)
+            store(to + l, load(to + l, W) + load(g + l, W) * (x_lanes ? load(x + l, W) : splat(*x)), W);
 }
 
 #endif

@@ -12,66 +12,67 @@
 
 #define MAX_LANES 256
 
-/* Kernels: one operation over arrays, `count` a multiple of 8. They are made from the op table, a copy,
- * and OP_WHERE, whose third operand is c. A kernel of a partial adds to the adjoint gx of that operand. */
+/* Kernels: one operation over arrays x, y, z of operands; `count` is a multiple of 8, and said to be one, so
+ * that the compiler needs no loop for a rest. The kernel of a partial adds to gx, the adjoint of that operand.
+ * They are made from the op table, a copy, and OP_WHERE. */
 
 #define PLAIN(X) X(PLAIN, plain, "", 1, a, 1, 0, NULL)
 
-typedef void ValueKernel(double *, const double *, const double *, const double *, size_t);
-typedef void PartialKernel(double *, const double *, const double *, const double *, const double *,
-                           const double *, size_t);
+#define VALUE_ARGS double *__restrict out, const double *x, const double *y, const double *z, size_t count
+#define PARTIAL_ARGS                                                                           \
+    double *__restrict gx, const double *g, const double *x, const double *y, const double *z, \
+        const double *out, size_t count
+#define EACH(i) for (size_t i = 0; i != (count & ~(size_t)7); i++)
 
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)                                         \
-    static void value_##name(double *__restrict out, const double *x, const double *y, const double *z, \
-                             size_t count) {                                                            \
-        for (size_t i = 0; i != (count & ~(size_t)7); i++) {                                             \
-            const double a = x[i], b = y[i];                                                            \
-            (void)a, (void)b;                                                                           \
-            out[i] = (value);                                                                           \
-        }                                                                                               \
-        (void)z;                                                                                        \
-    }                                                                                                   \
-    static void by_a_##name(double *__restrict gx, const double *g, const double *x, const double *y,   \
-                            const double *z, const double *out, size_t count) {                         \
-        for (size_t i = 0; i != (count & ~(size_t)7); i++) {                                             \
-            const double a = x[i], b = y[i], v = out[i];                                                \
-            (void)a, (void)b, (void)v;                                                                  \
-            gx[i] += g[i] * (by_a);                                                                     \
-        }                                                                                               \
-        (void)z;                                                                                        \
-    }                                                                                                   \
-    static void by_b_##name(double *__restrict gx, const double *g, const double *x, const double *y,   \
-                            const double *z, const double *out, size_t count) {                         \
-        for (size_t i = 0; i != (count & ~(size_t)7); i++) {                                             \
-            const double a = x[i], b = y[i], v = out[i];                                                \
-            (void)a, (void)b, (void)v;                                                                  \
-            gx[i] += g[i] * (by_b);                                                                     \
-        }                                                                                               \
-        (void)z;                                                                                        \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)  \
+    static void value_##name(VALUE_ARGS) {                       \
+        (void)y, (void)z;                                        \
+        EACH(i) {                                                \
+            const double a = x[i], b = arity == 2 ? y[i] : 0;    \
+            (void)b;                                             \
+            out[i] = (value);                                    \
+        }                                                        \
+    }                                                            \
+    PARTIAL(by_a_##name, arity, by_a)                            \
+    PARTIAL(by_b_##name, arity, by_b)
+#define PARTIAL(function, arity, partial)                                    \
+    static void function(PARTIAL_ARGS) {                                     \
+        (void)y, (void)z;                                                    \
+        EACH(i) {                                                            \
+            const double a = x[i], b = arity == 2 ? y[i] : 0, v = out[i];    \
+            (void)a, (void)b, (void)v;                                       \
+            gx[i] += g[i] * (partial);                                       \
+        }                                                                    \
     }
 ALL_OPS(X)
 PLAIN(X)
 #undef X
 
-static void value_where(double *__restrict out, const double *a, const double *b, const double *c,
-                        size_t count) {
-    for (size_t i = 0; i != (count & ~(size_t)7); i++) out[i] = a[i] > 0 ? b[i] : c[i];
+static void value_where(VALUE_ARGS) {
+    EACH(i) {
+        const double a = y[i], b = z[i];
+        out[i] = x[i] > 0 ? a : b;
+    }
 }
-static void where_by_b(double *__restrict gx, const double *g, const double *a, const double *b,
-                       const double *c, const double *out, size_t count) {
-    for (size_t i = 0; i != (count & ~(size_t)7); i++) gx[i] += a[i] > 0 ? g[i] : 0;
-    (void)b, (void)c, (void)out;
+static void where_by_y(PARTIAL_ARGS) {
+    (void)y, (void)z, (void)out;
+    EACH(i) {
+        const double share = g[i];
+        gx[i] += x[i] > 0 ? share : 0;
+    }
 }
-static void where_by_c(double *__restrict gx, const double *g, const double *a, const double *b,
-                       const double *c, const double *out, size_t count) {
-    for (size_t i = 0; i != (count & ~(size_t)7); i++) gx[i] += a[i] > 0 ? 0 : g[i];
-    (void)b, (void)c, (void)out;
+static void where_by_z(PARTIAL_ARGS) {
+    (void)y, (void)z, (void)out;
+    EACH(i) {
+        const double share = g[i];
+        gx[i] += x[i] > 0 ? 0 : share;
+    }
 }
 
 typedef struct {
     int arity;
-    ValueKernel *value;
-    PartialKernel *by[3];
+    void (*value)(VALUE_ARGS);
+    void (*by[3])(PARTIAL_ARGS);
 } Kernel;
 
 static const Kernel KERNELS[OP_COUNT] = {
@@ -79,7 +80,7 @@ static const Kernel KERNELS[OP_COUNT] = {
     [OP_##NAME] = {arity, value_##name, {by_a_##name, arity == 2 ? by_b_##name : NULL, NULL}},
     ALL_OPS(X) PLAIN(X)
 #undef X
-    [OP_WHERE] = {3, value_where, {NULL, where_by_b, where_by_c}},
+    [OP_WHERE] = {3, value_where, {NULL, where_by_y, where_by_z}},
 };
 
 /* An operand of a run: the slot of its first element, and how far the next is. */
@@ -87,17 +88,21 @@ typedef struct {
     ptrdiff_t slot, stride;
 } Operand;
 
-/* The operands of a run of an op that has a kernel; are all of them as contiguous as its output? */
-static int get_operands(const Code *code, const Instr *i, Operand x[3]) {
+/* Are the operands of a run listed in `more`? If not, they are as contiguous as its output. */
+INLINE int is_listed(const Instr *i) { return i->op == OP_WHERE || i->flags & STRIDED; }
+
+/* The operands of a run of an op that has a kernel, its last repeated up to three. */
+static void get_operands(const Code *code, const Instr *i, Operand x[3]) {
     const int32_t *more = code->more + i->a;
-    int contiguous = 1;
-    for (int k = 0; k < KERNELS[i->op].arity; k++) {
-        if (i->op == OP_WHERE || i->flags & STRIDED) x[k] = (Operand){more[2 * k], more[2 * k + 1]};
+    for (int k = 0; k < 3; k++) {
+        if (k >= KERNELS[i->op].arity) x[k] = x[k - 1];
+        else if (is_listed(i)) x[k] = (Operand){more[2 * k], more[2 * k + 1]};
         else x[k] = (Operand){k ? i->b : i->a, 1};
-        contiguous &= x[k].stride == 1;
     }
-    return contiguous;
 }
+
+/* Where the second operand of a run begins that is not listed; the first again if it has none. */
+INLINE ptrdiff_t second(const Instr *i) { return KERNELS[i->op].arity == 2 ? i->b : i->a; }
 
 /* A factor of a dot: the slot of its element (0, 0), and how far the next of j and of k are. */
 typedef struct {
@@ -110,7 +115,7 @@ typedef struct {
     const int32_t *pairs; /* with GATHER, instead of a and b */
 } Dot;
 
-static Dot get_dot(const Code *code, const Instr *i) {
+INLINE Dot get_dot(const Code *code, const Instr *i) {
     const int32_t *more = code->more + i->a;
     Dot d = {.n = i->n, .m = more[0], .c = more[1], .sc = more[2]};
     if (i->flags & GATHER) {
@@ -148,59 +153,109 @@ static ptrdiff_t taken(const Take *t, ptrdiff_t row, ptrdiff_t j) {
 
 #define ACTIVE (A_ACTIVE | B_ACTIVE | C_ACTIVE)
 
-/* Scalar code: runs. What a kernel cannot work on in place, because it is strided or not a multiple of 8,
- * is copied to and from STAGE elements, the last repeated up to a multiple of 8. */
+/* Scalar code: runs. */
 
+/* One by one: for few elements a kernel would take longer. */
+static void forward_few(const Instr *i, const Operand x[3], double *u) {
+    for (ptrdiff_t j = 0; j < i->n; j++) {
+        const double a = u[x[0].slot + j * x[0].stride], b = u[x[1].slot + j * x[1].stride];
+        u[i->out + j] = i->op == OP_PLAIN   ? a
+                        : i->op != OP_WHERE ? op_value(i->op, a, b)
+                        : a > 0             ? b
+                                            : u[x[2].slot + j * x[2].stride];
+    }
+}
+
+static void reverse_few(const Instr *i, const Operand x[3], const double *u, double *gu) {
+    for (ptrdiff_t j = 0; j < i->n; j++) {
+        const double g = gu[i->out + j], a = u[x[0].slot + j * x[0].stride];
+        double nowhere, *to[3];
+        for (int k = 0; k < 3; k++)
+            to[k] = i->flags & A_ACTIVE << k ? &gu[x[k].slot + j * x[k].stride] : &nowhere;
+        nowhere = gu[i->out + j] = 0;
+        if (i->op == OP_PLAIN) *to[0] += g;
+        else if (i->op == OP_WHERE) *(a > 0 ? to[1] : to[2]) += g;
+        else op_reverse(i->op, a, u[x[1].slot + j * x[1].stride], u[i->out + j], g, to[0], to[1]);
+    }
+}
+
+/* Strided operands are gathered, STAGE elements at a time, the last repeated up to a multiple of 8. */
 enum { STAGE = 64 };
 
-static ptrdiff_t stage(const double *u, Operand x, ptrdiff_t n, double *to) {
+static ptrdiff_t stage(const double *u, Operand x, ptrdiff_t first, ptrdiff_t n, double *to) {
     ptrdiff_t padded = (n + 7) & ~(ptrdiff_t)7;
-    for (ptrdiff_t j = 0; j < n; j++) to[j] = u[x.slot + j * x.stride];
+    for (ptrdiff_t j = 0; j < n; j++) to[j] = u[x.slot + (first + j) * x.stride];
     for (ptrdiff_t j = n; j < padded; j++) to[j] = to[n - 1];
     return padded;
 }
 
 static void forward_run(const Code *code, const Instr *i, double *u) {
     const Kernel *kernel = &KERNELS[i->op];
+    const ptrdiff_t n = i->n;
+    double *out = u + i->out;
+    if (n >= 8 && !is_listed(i)) {
+        const double *a = u + i->a, *b = u + second(i);
+        kernel->value(out, a, b, b, n);
+        if (n % 8) kernel->value(out + n - 8, a + n - 8, b + n - 8, b + n - 8, 8); /* some once more */
+        return;
+    }
     Operand x[3];
     double staged[3][STAGE], value[STAGE];
-    ptrdiff_t j = 0, count, padded = 0;
-    if (get_operands(code, i, x) && (j = i->n & ~7))
-        kernel->value(u + i->out, u + x[0].slot, u + x[kernel->arity > 1].slot,
-                      u + x[kernel->arity - 1].slot, j);
-    for (; j < i->n; j += count) {
-        count = i->n - j < STAGE ? i->n - j : STAGE;
-        for (int k = 0; k < kernel->arity; k++)
-            padded = stage(u, (Operand){x[k].slot + j * x[k].stride, x[k].stride}, count, staged[k]);
-        kernel->value(value, staged[0], staged[1], staged[2], padded);
-        memcpy(u + i->out + j, value, count * sizeof(double));
+    get_operands(code, i, x);
+    if (n < 8) {
+        forward_few(i, x, u);
+        return;
     }
+    for (ptrdiff_t j = 0, count, padded = 0; j < n; j += count) {
+        count = n - j < STAGE ? n - j : STAGE;
+        for (int k = 0; k < 3; k++) padded = stage(u, x[k], j, count, staged[k]);
+        kernel->value(value, staged[0], staged[1], staged[2], padded);
+        memcpy(out + j, value, count * sizeof(double));
+    }
+}
+
+/* Reverses an unlisted run of n >= 8 for one operand, whose adjoints are gx. */
+static void reverse_contiguous(const Instr *i, int k, double *gx, const double *g, const double *u) {
+    const ptrdiff_t n = i->n;
+    const double *a = u + i->a, *b = u + second(i), *out = u + i->out;
+    double last[8] = {0};
+    KERNELS[i->op].by[k](gx, g, a, b, b, out, n);
+    if (n % 8 == 0) return;
+    a += n - 8, b += n - 8;
+    KERNELS[i->op].by[k](last, g + n - 8, a, b, b, out + n - 8, 8);
+    for (ptrdiff_t j = 8 - n % 8; j < 8; j++) gx[n - 8 + j] += last[j];
 }
 
 static void reverse_run(const Code *code, const Instr *i, const double *u, double *gu) {
     const Kernel *kernel = &KERNELS[i->op];
-    Operand x[3];
-    double staged[3][STAGE], value[STAGE], g[STAGE], gx[STAGE];
-    ptrdiff_t j = 0, count, padded = 0;
-    if (get_operands(code, i, x) && (j = i->n & ~7))
-        for (int k = 0; k < kernel->arity; k++)
-            if (i->flags & A_ACTIVE << k)
-                kernel->by[k](gu + x[k].slot, gu + i->out, u + x[0].slot, u + x[kernel->arity > 1].slot,
-                              u + x[kernel->arity - 1].slot, u + i->out, j);
-    for (; j < i->n; j += count) {
-        count = i->n - j < STAGE ? i->n - j : STAGE;
-        for (int k = 0; k < kernel->arity; k++)
-            stage(u, (Operand){x[k].slot + j * x[k].stride, x[k].stride}, count, staged[k]);
-        stage(u, (Operand){i->out + j, 1}, count, value);
-        padded = stage(gu, (Operand){i->out + j, 1}, count, g);
+    const ptrdiff_t n = i->n;
+    double *g = gu + i->out;
+    if (n >= 8 && !is_listed(i)) {
+        if (i->flags & A_ACTIVE) reverse_contiguous(i, 0, gu + i->a, g, u);
+        if (i->flags & B_ACTIVE) reverse_contiguous(i, 1, gu + i->b, g, u);
+        memset(g, 0, n * sizeof(double));
+        return;
+    }
+    Operand x[3], out = {i->out, 1};
+    double staged[5][STAGE], gx[STAGE];
+    get_operands(code, i, x);
+    if (n < 8) {
+        reverse_few(i, x, u, gu);
+        return;
+    }
+    for (ptrdiff_t j = 0, count, padded; j < n; j += count) {
+        count = n - j < STAGE ? n - j : STAGE;
+        for (int k = 0; k < 3; k++) stage(u, x[k], j, count, staged[k]);
+        stage(u, out, j, count, staged[3]);
+        padded = stage(gu, out, j, count, staged[4]);
         for (int k = 0; k < kernel->arity; k++) {
             if (!(i->flags & A_ACTIVE << k)) continue;
-            memset(gx, 0, padded * sizeof(double));
-            kernel->by[k](gx, g, staged[0], staged[1], staged[2], value, padded);
+            memset(gx, 0, sizeof gx);
+            kernel->by[k](gx, staged[4], staged[0], staged[1], staged[2], staged[3], padded);
             for (ptrdiff_t l = 0; l < count; l++) gu[x[k].slot + (j + l) * x[k].stride] += gx[l];
         }
     }
-    memset(gu + i->out, 0, i->n * sizeof(double));
+    memset(g, 0, n * sizeof(double));
 }
 
 /* Scalar code: dots. Their lanes are j or k, whichever runs contiguously. */
@@ -209,7 +264,7 @@ enum { NEITHER, ALONG_J, ALONG_K };
 
 /* What the lanes of an affine dot are. They are contiguous in b, and in a contiguous or all the same; a and
  * b may be swapped for that, and so that b rather than a is shared by all j. */
-static int orient(Dot *d, int *swapped) {
+INLINE int orient(Dot *d, int *swapped) {
     if (d->n == 1) d->a.sj = d->b.sj = 0;
     if (d->m == 1) d->a.sk = d->b.sk = 0;
     int along_j = d->n >= 4 && (size_t)d->a.sj < 2 && (size_t)d->b.sj < 2 && d->a.sj + d->b.sj;
@@ -336,7 +391,11 @@ INLINE const Instr *forward_streak(const Instr *i, const Instr *end, double *u) 
 /* How far ahead, in slots, the reverse sweep fetches: the first touch of a cache line is that of an operand,
  * which may be any within some thousand slots before the output, so the processor cannot foresee it. */
 enum { AHEAD = 8192 };
-#define FETCH_AHEAD(slot) PREFETCH(u + (slot) - AHEAD), PREFETCH(gu + (slot) - AHEAD)
+INLINE void fetch_ahead(const double *u, const double *gu, ptrdiff_t slot) {
+    slot = slot < AHEAD ? 0 : slot - AHEAD;
+    PREFETCH(u + slot);
+    PREFETCH(gu + slot);
+}
 
 /* The same backwards, from i down to begin; all have the flags of the first. */
 INLINE const Instr *reverse_streak(const Instr *i, const Instr *begin, const double *u, double *gu) {
@@ -347,7 +406,7 @@ INLINE const Instr *reverse_streak(const Instr *i, const Instr *begin, const dou
         do {                                                                                               \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out], g = gu[i->out];      \
             (void)a, (void)b, (void)v;                                                                     \
-            FETCH_AHEAD(i->out);                                                                           \
+            fetch_ahead(u, gu, i->out);                                                                    \
             gu[i->out] = 0;                                                                                \
             if (flags & A_ACTIVE) gu[i->a] += g * (by_a);                                                  \
             if (arity == 2 && flags & B_ACTIVE) gu[i->b] += g * (by_b);                                    \
@@ -359,28 +418,34 @@ INLINE const Instr *reverse_streak(const Instr *i, const Instr *begin, const dou
     return i;
 }
 
-/* A single dot of few terms, for which the kernels would take longer. */
+/* An affine dot of so few terms that the kernels would take longer. */
 INLINE int is_short_dot(const Code *code, const Instr *i) {
-    return i->op == OP_DOT && i->n == 1 && !(i->flags & GATHER) && code->more[i->a] <= 4;
+    return i->op == OP_DOT && !(i->flags & GATHER) && i->n * code->more[i->a] <= 64;
 }
 
 INLINE void forward_short_dot(const Code *code, const Instr *i, double *u) {
     const int32_t *more = code->more + i->a;
-    double sum = more[1] < 0 ? 0 : u[more[1]];
-    for (int k = 0; k < more[0]; k++) sum += u[more[3] + k * more[5]] * u[more[6] + k * more[8]];
-    u[i->out] = sum;
+    for (ptrdiff_t j = 0; j < i->n; j++) {
+        double sum = more[1] < 0 ? 0 : u[more[1] + j * more[2]];
+        ptrdiff_t a = more[3] + j * more[4], b = more[6] + j * more[7];
+        for (int k = 0; k < more[0]; k++, a += more[5], b += more[8]) sum += u[a] * u[b];
+        u[i->out + j] = sum;
+    }
 }
 
 INLINE void reverse_short_dot(const Code *code, const Instr *i, const double *u, double *gu) {
     const int32_t *more = code->more + i->a;
-    const double g = gu[i->out];
-    FETCH_AHEAD(i->out);
-    gu[i->out] = 0;
-    if (i->flags & C_ACTIVE) gu[more[1]] += g;
-    for (int k = 0; k < more[0]; k++) {
-        ptrdiff_t a = more[3] + k * more[5], b = more[6] + k * more[8];
-        if (i->flags & A_ACTIVE) gu[a] += g * u[b];
-        if (i->flags & B_ACTIVE) gu[b] += g * u[a];
+    const int flags = i->flags;
+    fetch_ahead(u, gu, i->out);
+    for (ptrdiff_t j = 0; j < i->n; j++) {
+        const double g = gu[i->out + j];
+        ptrdiff_t a = more[3] + j * more[4], b = more[6] + j * more[7];
+        gu[i->out + j] = 0;
+        if (flags & C_ACTIVE) gu[more[1] + j * more[2]] += g;
+        for (int k = 0; k < more[0]; k++, a += more[5], b += more[8]) {
+            if (flags & A_ACTIVE) gu[a] += g * u[b];
+            if (flags & B_ACTIVE) gu[b] += g * u[a];
+        }
     }
 }
 
@@ -432,6 +497,10 @@ static const double *spread(const Block *s, ptrdiff_t slot, int varying, double 
     return buffer;
 }
 
+INLINE void clear(double *x, ptrdiff_t lanes) {
+    for (ptrdiff_t l = 0; l < lanes; l += W) store(x + l, splat(0), W);
+}
+
 /* Adds the adjoints gx, one a lane, to those of a slot. */
 INLINE void give(const Block *s, ptrdiff_t slot, int varying, const double *gx) {
     if (varying) {
@@ -446,59 +515,69 @@ INLINE void give(const Block *s, ptrdiff_t slot, int varying, const double *gx) 
     }
 }
 
-static int all_varying(const Instr *i) {
-    int mask = A_VARYING * ((1 << KERNELS[i->op].arity) - 1);
-    return (i->flags & mask) == mask;
+/* Is a run one array of lanes, all operands varying and contiguous? */
+static int is_whole(const Instr *i) {
+    int all = KERNELS[i->op].arity == 2 ? A_VARYING | B_VARYING : A_VARYING;
+    return !is_listed(i) && (i->flags & all) == all;
+}
+
+/* The operands of the j-th element of a run. */
+static void spread_all(const Block *s, const Instr *i, const Operand x[3], ptrdiff_t j,
+                       double buffer[3][MAX_LANES], const double *at[3]) {
+    for (int k = 0; k < 3; k++)
+        at[k] = k >= KERNELS[i->op].arity
+                    ? at[k - 1]
+                    : spread(s, x[k].slot + j * x[k].stride, i->flags & A_VARYING << k, buffer[k]);
 }
 
 static void forward_run_lanes(const Block *s, const Instr *i) {
     const Kernel *kernel = &KERNELS[i->op];
     const ptrdiff_t lanes = s->lanes;
-    Operand x[3];
-    double buffer[3][MAX_LANES], *out = s->v + i->out * lanes;
-    const double *operand[3];
-    if (get_operands(s->code, i, x) && all_varying(i)) {
-        kernel->value(out, s->v + x[0].slot * lanes, s->v + x[kernel->arity > 1].slot * lanes,
-                      s->v + x[kernel->arity - 1].slot * lanes, i->n * lanes);
+    double *out = s->v + i->out * lanes;
+    if (is_whole(i)) {
+        const double *a = s->v + i->a * lanes, *b = s->v + second(i) * lanes;
+        kernel->value(out, a, b, b, i->n * lanes);
         return;
     }
-    for (ptrdiff_t j = 0; j < i->n; j++) {
-        for (int k = 0; k < kernel->arity; k++)
-            operand[k] = spread(s, x[k].slot + j * x[k].stride, i->flags & A_VARYING << k, buffer[k]);
-        kernel->value(out + j * lanes, operand[0], operand[kernel->arity > 1],
-                      operand[kernel->arity - 1], lanes);
+    Operand x[3];
+    double buffer[3][MAX_LANES];
+    const double *at[3];
+    get_operands(s->code, i, x);
+    for (ptrdiff_t j = 0; j < i->n; j++, out += lanes) {
+        spread_all(s, i, x, j, buffer, at);
+        kernel->value(out, at[0], at[1], at[2], lanes);
     }
 }
 
 static void reverse_run_lanes(const Block *s, const Instr *i) {
     const Kernel *kernel = &KERNELS[i->op];
     const ptrdiff_t lanes = s->lanes;
-    Operand x[3];
-    double buffer[3][MAX_LANES], gx[MAX_LANES], *out = s->v + i->out * lanes, *g = s->gv + i->out * lanes;
-    const double *operand[3];
-    if (get_operands(s->code, i, x) && all_varying(i)) {
-        for (int k = 0; k < kernel->arity; k++)
-            if (i->flags & A_ACTIVE << k)
-                kernel->by[k](s->gv + x[k].slot * lanes, g, s->v + x[0].slot * lanes,
-                              s->v + x[kernel->arity > 1].slot * lanes,
-                              s->v + x[kernel->arity - 1].slot * lanes, out, i->n * lanes);
-        memset(g, 0, i->n * lanes * sizeof(double));
+    const double *out = s->v + i->out * lanes;
+    double *g = s->gv + i->out * lanes;
+    if (is_whole(i)) {
+        const double *a = s->v + i->a * lanes, *b = s->v + second(i) * lanes;
+        const ptrdiff_t count = i->n * lanes;
+        if (i->flags & A_ACTIVE) kernel->by[0](s->gv + i->a * lanes, g, a, b, b, out, count);
+        if (i->flags & B_ACTIVE) kernel->by[1](s->gv + i->b * lanes, g, a, b, b, out, count);
+        memset(g, 0, count * sizeof(double));
         return;
     }
-    for (ptrdiff_t j = 0; j < i->n; j++) {
-        for (int k = 0; k < kernel->arity; k++)
-            operand[k] = spread(s, x[k].slot + j * x[k].stride, i->flags & A_VARYING << k, buffer[k]);
+    Operand x[3];
+    double buffer[3][MAX_LANES], gx[MAX_LANES];
+    const double *at[3];
+    get_operands(s->code, i, x);
+    for (ptrdiff_t j = 0; j < i->n; j++, out += lanes, g += lanes) {
+        spread_all(s, i, x, j, buffer, at);
         for (int k = 0; k < kernel->arity; k++) {
-            ptrdiff_t slot = x[k].slot + j * x[k].stride;
-            int varying = i->flags & A_VARYING << k;
+            const int varying = i->flags & A_VARYING << k;
+            const ptrdiff_t slot = x[k].slot + j * x[k].stride;
             if (!(i->flags & A_ACTIVE << k)) continue;
-            if (!varying) memset(gx, 0, lanes * sizeof(double));
-            kernel->by[k](varying ? s->gv + slot * lanes : gx, g + j * lanes, operand[0],
-                          operand[kernel->arity > 1], operand[kernel->arity - 1], out + j * lanes, lanes);
+            if (!varying) clear(gx, lanes);
+            kernel->by[k](varying ? s->gv + slot * lanes : gx, g, at[0], at[1], at[2], out, lanes);
             if (!varying) give(s, slot, 0, gx);
         }
+        clear(g, lanes);
     }
-    memset(g, 0, i->n * lanes * sizeof(double));
 }
 
 static Matrix factor(const Block *s, Factor x, int varying) {
@@ -539,20 +618,16 @@ static void reverse_varying(const Block *s, const Dot *d, Factor p, Factor q, in
         combine(1, lanes, d->n, d->m, gp, p.sj, gp, p.sj, 1, y, q_varying, matrix(g, lanes, 0));
     } else {
         for (ptrdiff_t j = 0; j < d->n; j++, gp += p.sj, y.at += y.row, g += lanes)
-            combine(p.sk != 0, lanes, d->m, 1, gp, p.sk, gp, p.sk, 1, matrix(y.at, y.col, 0), q_varying,
-                    matrix(g, 0, 0));
+            distribute(lanes, d->m, gp, p.sk, g, y.at, y.col, q_varying);
     }
 }
 
-/* The same for a pair of slots and one output. */
+/* The same for a pair of slots, and one output; p may be uniform too. */
 static void reverse_pair(const Block *s, ptrdiff_t p, int p_varying, ptrdiff_t q, int q_varying,
                          const double *g) {
-    const ptrdiff_t lanes = s->lanes;
     const Matrix y = factor(s, (Factor){q, 0, 0}, q_varying);
-    double *gp = s->gv + p * lanes;
-    if (p_varying)
-        combine(1, lanes, 1, 1, gp, 0, gp, 0, 1, y, q_varying, matrix(g, 0, 0));
-    else reduce_lanes(lanes, 1, 1, s->acc + 8 * p, 0, 0, matrix(g, 0, 0), y);
+    if (p_varying) distribute(s->lanes, 1, s->gv + p * s->lanes, 0, g, y.at, 0, q_varying);
+    else reduce_lanes(s->lanes, 1, 1, s->acc + 8 * p, 0, 0, matrix(g, 0, 0), y);
 }
 
 static void reverse_dot_lanes(const Block *s, const Instr *i) {

@@ -10,7 +10,7 @@ from libc.stdint cimport int8_t
 from libc.string cimport memcmp, memcpy
 
 Graph = namedtuple('Graph', 'op lhs rhs data edges outputs', module=__name__)
-Graph.__doc__ = """What a program computes: nodes, operands before the nodes that use them. Node 0 is the constant 1.
+Graph.__doc__ = """What a program computes: nodes, operands before what uses them. Node 0 is the constant 1.
 
     op        uint8[n]    what the node computes: an index of OP_NAMES
     lhs, rhs  int32[n]    its operands (of a unary operation twice the same); of a node with edges: the first
@@ -388,7 +388,7 @@ def share(graph):
     cdef Draft draft = draft_of(&g)
     cdef Py_ssize_t i, first
     cdef uint64_t slot, hash, mask = 1
-    cdef int32_t new
+    cdef int32_t new, old
     while mask < 2 * <uint64_t> g.nodes:
         mask *= 2
     # A table by open addressing: the upper half of a hash, and below it 1 + the index of the node; 0 is free.
@@ -402,8 +402,9 @@ def share(graph):
         hash = hash_of(&draft.made, new)
         slot = hash & mask
         while table[slot]:
-            if table[slot] >> 32 == hash >> 32 and are_same(&draft.made, <int32_t> (table[slot] & 0xffffffff) - 1, new):
-                to[i] = <int32_t> (table[slot] & 0xffffffff) - 1
+            old = <int32_t> (table[slot] & 0xffffffff) - 1
+            if table[slot] >> 32 == hash >> 32 and are_same(&draft.made, old, new):
+                to[i] = old
                 draft.made.nodes -= 1
                 draft.made.edge_count = first
                 break
@@ -684,7 +685,7 @@ def separate(graph, varying):
     cdef uint8_t *flags = bytes_of(flags_)
     cdef int32_t *to = ints_of(to_)
     for i in range(g.nodes):
-        if g.op[i] == OP_DOT and flags[i]:
+        if g.op[i] == OP_DOT:
             to[i] = separated(draft, &g, i, flags, to)
         else:
             to[i] = draft.copy(&g, i, to)
@@ -693,6 +694,7 @@ def separate(graph, varying):
 
 cdef int32_t separated(Draft draft, const Arrays *g, Py_ssize_t i, const uint8_t *flags,
                        const int32_t *to) except -1:
+    """A dot as the sum of its pairs of no, one and two varying factors; a uniform one has the first alone."""
     cdef const int32_t *edges = g.edges + g.lhs[i]
     cdef Py_ssize_t first = draft.made.edge_count
     cdef int32_t addend = -1, uniform

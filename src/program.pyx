@@ -86,8 +86,9 @@ cdef class Buffers:
     cdef double *values
     cdef double *adjoints
     cdef double *uniform    # adjoints of uniform slots, MINI lanes each
-    cdef Py_ssize_t size    # of values and of adjoints, in bytes
-    cdef Py_ssize_t lanes   # by which slots were last numbered
+    cdef double *mini_values    # of the last, padded block of samples
+    cdef double *mini_adjoints
+    cdef Py_ssize_t lanes       # of the block that was last here
 
     def __dealloc__(self):
         free(self.memory)
@@ -99,15 +100,16 @@ cdef Py_ssize_t aligned(Py_ssize_t count):
 
 cdef Buffers new_buffers(Py_ssize_t slots, Py_ssize_t lanes, Py_ssize_t uniform):
     cdef Buffers buffers = Buffers.__new__(Buffers)
-    cdef Py_ssize_t size = aligned(slots * lanes), start
-    buffers.memory = calloc(2 * size + aligned(uniform * MINI) + ALIGNMENT, 1)
+    cdef Py_ssize_t size = aligned(slots * lanes), mini = aligned(slots * MINI) if lanes > 1 else 0, start
+    buffers.memory = calloc(2 * (size + mini) + aligned(uniform * MINI) + ALIGNMENT, 1)
     if buffers.memory == NULL:
         raise MemoryError(f'no memory for a program of {slots:,} slots')
     start = (<Py_ssize_t> buffers.memory + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     buffers.values = <double *> start
     buffers.adjoints = <double *> (start + size)
-    buffers.uniform = <double *> (start + 2 * size)
-    buffers.size = size
+    buffers.mini_values = <double *> (start + 2 * size)
+    buffers.mini_adjoints = <double *> (start + 2 * size + mini)
+    buffers.uniform = <double *> (start + 2 * (size + mini))
     return buffers
 
 
@@ -423,6 +425,13 @@ cdef object place_text(Program program, Py_ssize_t k):
 
 # ----------------------------------------------------------------------------------- many samples
 
+cdef struct Column:
+    const double *start     # the number of the first sample
+    Py_ssize_t stride       # in doubles, to the next sample; 0: shared by all
+    int32_t slot
+    double *gradient        # where the adjoints go, one a sample, or NULL
+
+
 cdef class Job:
     """A mapped call that is under way: samples in blocks, blocks in chunks, chunks shared among threads.
 
@@ -431,13 +440,12 @@ cdef class Job:
     """
     cdef Code code
     cdef Buffers uniform
-    cdef Column *columns        # of each input that varies
+    cdef Column *columns        # the inputs that vary
     cdef Py_ssize_t inputs, samples
     cdef Py_ssize_t chunk, chunks, next_chunk   # samples a chunk, how many of them, the next to do
     cdef Py_ssize_t lanes
     cdef Py_ssize_t output      # the result whose adjoint is 1; -1: no reverse sweep
     cdef double **results       # where each result's numbers go, a sample each, or NULL
-    cdef double **gradients     # where each input's adjoints go, likewise
     cdef double *totals         # by chunk: the sum of the result over the samples
     cdef double *shared         # by chunk: the adjoints of the uniform slots that samples share
     cdef list held              # arrays behind the pointers
@@ -445,7 +453,6 @@ cdef class Job:
     def __dealloc__(self):
         free(self.columns)
         free(self.results)
-        free(self.gradients)
         free(self.totals)
         free(self.shared)
 
@@ -474,23 +481,31 @@ cdef void *allocated(Py_ssize_t count, size_t size) except NULL:
     return p
 
 
-cdef Job new_job(Code code, Buffers uniform, Samples samples, Py_ssize_t output):
+cdef Job new_job(Code code, Buffers uniform, Samples samples, Py_ssize_t output, dict gradients):
+    """gradients: arrays for the adjoints of inputs, by their number."""
     cdef Job job = Job.__new__(Job)
-    cdef Py_ssize_t k, first, blocks, inputs = samples.one.count
-    job.code, job.uniform, job.samples, job.inputs = code, uniform, samples.count, inputs
+    cdef Py_ssize_t k, blocks, inputs = samples.one.count
+    cdef Columns columns
+    cdef Column *column
+    job.code, job.uniform, job.samples = code, uniform, samples.count
     job.output = output
-    job.held = []
+    job.held = [samples, gradients]
     job.columns = <Column *> allocated(inputs, sizeof(Column))
     job.results = <double **> allocated(code.outputs, sizeof(double *))
-    job.gradients = <double **> allocated(inputs, sizeof(double *))
     for k in range(inputs):
         job.columns[k].start = &samples.one.numbers[k]
-    for first, rows in samples.columns:
-        job.held.append(rows)
-        for k in range(rows.shape[1]):
-            job.columns[first + k].start = <double *> address(rows) + k
-            job.columns[first + k].stride = rows.shape[1]
-    job.held.append(samples)
+    for columns in samples.columns:
+        for k in range(columns.count):
+            job.columns[columns.first + k].start = columns.numbers + k
+            job.columns[columns.first + k].stride = columns.count
+    for k in range(inputs):     # those that vary and are used move to the front
+        if code.mapped[k] and code.input_slot[k] >= 0:
+            column = &job.columns[job.inputs]
+            column[0] = job.columns[k]
+            column.slot = code.input_slot[k]
+            if k in gradients:
+                column.gradient = <double *> address(gradients[k])
+            job.inputs += 1
     job.lanes = max(min(code.lanes, samples.count // MINI * MINI), MINI)
     blocks = (samples.count + job.lanes - 1) // job.lanes
     job.chunk = max(BLOCKS_A_CHUNK, (blocks + MOST_CHUNKS - 1) // MOST_CHUNKS) * job.lanes
@@ -554,23 +569,22 @@ cdef inline double sum_of_lanes(const double *lane, Py_ssize_t count) noexcept n
 cdef void do_block(Job job, Code code, Buffers block, Py_ssize_t s, Py_ssize_t lanes, Py_ssize_t count,
                    double *total) noexcept nogil:
     """The samples from s on: `count` of them, padded to `lanes` with the last one."""
-    cdef double *v = block.values
-    cdef double *gv = block.adjoints
+    cdef double *v = block.values if count == lanes else block.mini_values
+    cdef double *gv = block.adjoints if count == lanes else block.mini_adjoints
     cdef const double *u = job.uniform.values
     cdef Py_ssize_t k, l, stride
     cdef const double *start
     cdef double *row
     for k in range(job.inputs):
-        if code.mapped[k] and code.input_slot[k] >= 0:
-            stride = job.columns[k].stride
-            start = job.columns[k].start + s * stride
-            row = v + code.input_slot[k] * lanes
-            for l in range(count):
-                row[l] = start[l * stride]
-            for l in range(count, lanes):
-                row[l] = row[count - 1]
-    if block.lanes != lanes:    # what nobody took from inactive slots now stands elsewhere
-        memset(gv, 0, block.size)
+        stride = job.columns[k].stride
+        start = job.columns[k].start + s * stride
+        row = v + job.columns[k].slot * lanes
+        for l in range(count):
+            row[l] = start[l * stride]
+        for l in range(count, lanes):
+            row[l] = row[count - 1]
+    if count == lanes != block.lanes:   # what nobody took from inactive slots now stands elsewhere
+        memset(gv, 0, code.varying.slots * block.lanes * sizeof(double))
         block.lanes = lanes
     engine.forward_lanes(&code.varying.code, u, v, lanes)
     for k in range(code.outputs):
@@ -590,32 +604,35 @@ cdef void do_block(Job job, Code code, Buffers block, Py_ssize_t s, Py_ssize_t l
         row[l] = 1
     engine.reverse_lanes(&code.varying.code, u, v, block.uniform, gv, lanes)
     for k in range(job.inputs):
-        if code.mapped[k] and code.input_slot[k] >= 0:
-            row = gv + code.input_slot[k] * lanes
-            if job.gradients[k] != NULL:
-                for l in range(count):
-                    job.gradients[k][s + l] = row[l]
-            memset(row, 0, lanes * sizeof(double))
+        row = gv + job.columns[k].slot * lanes
+        if job.columns[k].gradient != NULL:
+            for l in range(count):
+                job.columns[k].gradient[s + l] = row[l]
+        memset(row, 0, lanes * sizeof(double))
 
 
 cdef bytes mapped_inputs(Samples samples):
-    mask = bytearray(samples.one.count)
-    for first, rows in samples.columns:
-        for k in range(rows.shape[1]):
-            mask[first + k] = 1
-    return bytes(mask)
+    cdef bytes mask = bytes(samples.one.count)
+    cdef Columns columns
+    for columns in samples.columns:
+        memset(<char *> mask + columns.first, 1, columns.count)
+    return mask
 
 
 cdef int check_sample_indices(Program program, Samples samples) except -1:
-    cdef Py_ssize_t k, rows, first
+    cdef Py_ssize_t k, rows, s
+    cdef Columns columns
+    cdef double index
+    if not program.limits:
+        return 0
     check_indices(program, samples.one.numbers)
     for k, rows in program.limits:
-        for first, table in samples.columns:
-            if first <= k < first + table.shape[1] and len(table):
-                column = table[:, k - first]
-                wrong = column[~((column >= -rows) & (column < rows))]
-                if len(wrong):
-                    raise out_of_range(program, k, wrong[0], rows)
+        for columns in samples.columns:
+            if columns.first <= k < columns.first + columns.count:
+                for s in range(samples.count):
+                    index = columns.numbers[s * columns.count + k - columns.first]
+                    if not -rows <= index < rows:
+                        raise out_of_range(program, k, index, rows)
     return 0
 
 
@@ -624,19 +641,24 @@ cdef object reduced(Program program, Samples samples, double scale):
     cdef Code code
     cdef Buffers uniform
     cdef Py_ssize_t k
-    wanted = bytearray(program.input_count)
-    for number, _ in samples.one.values or ():
-        wanted[number] = 1
-    for number, _, _ in samples.values:
-        wanted[number] = 1
+    cdef bytes wanted = None
+    if samples.one.values is not None or samples.values:
+        mask = bytearray(program.input_count)
+        for number, _ in samples.one.values or ():
+            mask[number] = 1
+        for number, _, _ in samples.values:
+            mask[number] = 1
+        wanted = bytes(mask)
     check_sample_indices(program, samples)
-    code = code_for(program, mapped_inputs(samples), bytes(wanted), True,
-                    len(program.captured) > 0 or any(wanted))
+    code = code_for(program, mapped_inputs(samples), wanted, True,
+                    len(program.captured) > 0 or wanted is not None)
     uniform = uniform_buffers(code)
     gather(program, code, samples.one.numbers, uniform.values)
     run_forward(code, uniform.values)
     results = [reduced_result(program, code, k, uniform, samples, scale) for k in range(code.outputs)]
     code.spare.append(uniform)
+    if program.single:
+        return results[0]
     return Assembly(program.result_spec, results, objects).next()
 
 
@@ -661,22 +683,21 @@ cdef double sweep(Program program, Code code, Py_ssize_t k, Buffers uniform, Sam
 
     gradients: for each input of its keys, which vary, an array of its adjoints by sample is put there.
     """
-    import numpy
     cdef double total = 0
     cdef double *gu = uniform.adjoints
     cdef Py_ssize_t c, j
     cdef Job job
-    for number in gradients:
-        gradients[number] = numpy.zeros(samples.count)
+    if gradients:
+        import numpy
+        for number in gradients:
+            gradients[number] = numpy.zeros(samples.count)
     if not code.output_varying[k]:
         total = uniform.values[code.output_slot[k]] * samples.count
         if code.reverse and code.output_active[k]:
             gu[code.output_slot[k]] = samples.count
             run_reverse(code, uniform.values, gu)
         return total
-    job = new_job(code, uniform, samples, k)
-    for number, array in gradients.items():
-        job.gradients[<Py_ssize_t> number] = <double *> address(array)
+    job = new_job(code, uniform, samples, k, gradients)
     run_job(job)
     for c in range(job.chunks):
         total += job.totals[c]
@@ -700,7 +721,7 @@ cdef object mapped(Program program, Samples samples):
     gather(program, code, samples.one.numbers, uniform.values)
     run_forward(code, uniform.values)
     results = [numpy.empty(samples.count) for k in range(code.outputs)]
-    job = new_job(code, uniform, samples, -1)
+    job = new_job(code, uniform, samples, -1, {})
     for k in range(code.outputs):
         if code.output_varying[k]:
             job.results[k] = <double *> address(results[k])
@@ -746,15 +767,15 @@ cdef int check_single(Program program) except -1:
     return 0
 
 
-cdef object assembled(arguments, argnums, list leaves, array):
+cdef object assembled(arguments, argnums, leaves, array):
     """Gradients in the structure of their arguments."""
     parts = [Assembly(a.spec, leaves[a.first:a.first + a.count], array).next() for a in arguments]
     return tuple(parts) if isinstance(argnums, (tuple, list)) else parts[0]
 
 
-def array_of_numbers_given(leaves, shape):
-    import numpy
-    return numpy.array(leaves, numpy.float64).reshape(shape)
+def reshaped(numbers, shape):
+    """The numbers of an array argument, an array of one dimension, in its shape."""
+    return numbers.reshape(shape)
 
 
 cdef tuple value_and_gradient(Program program, Inputs inputs, argnums):
@@ -783,7 +804,7 @@ cdef tuple value_and_gradient(Program program, Inputs inputs, argnums):
             to[k] = buffers.adjoints[code.input_slot[k]]
     clear_leaves(program, code, buffers.adjoints)
     code.spare.append(buffers)
-    return value, assembled(arguments, argnums, list(gradient), array_of_numbers_given)
+    return value, assembled(arguments, argnums, gradient, reshaped)
 
 
 cdef tuple reduced_value_and_gradient(Program program, Samples samples, argnums, double scale):
@@ -830,24 +851,23 @@ cdef tuple mapped_value_and_gradient(Program program, Samples samples, argnums):
     gather(program, code, samples.one.numbers, uniform.values)
     run_forward(code, uniform.values)
     values = numpy.full(samples.count, uniform.values[code.output_slot[0]] if not code.output_varying[0] else 0.0)
-    leaves = [numpy.zeros(samples.count) for k in range(program.input_count)]
+    leaves = {k: numpy.zeros(samples.count) for k in range(program.input_count) if mask[k]}
     if code.output_varying[0]:
-        job = new_job(code, uniform, samples, 0)
+        job = new_job(code, uniform, samples, 0, leaves)
         job.results[0] = <double *> address(values)
-        for k in range(program.input_count):
-            if mask[k]:
-                job.gradients[k] = <double *> address(leaves[k])
         run_job(job)
     code.spare.append(uniform)
     n = samples.count
+    leaves = [leaves.get(k) for k in range(program.input_count)]
     return values, assembled(arguments, argnums, leaves, lambda parts, shape: array_of_samples(parts, shape, n))
 
 
 def stacked_or_plain(leaves, shape):
     """An array of a gradient by an argument: of one a sample where the argument is mapped."""
     import numpy
-    n = len(leaves[0]) if leaves and getattr(leaves[0], 'ndim', 0) else None
-    return array_of_numbers_given(leaves, shape) if n is None else array_of_samples(leaves, shape, n)
+    if leaves and getattr(leaves[0], 'ndim', 0):
+        return array_of_samples(leaves, shape, len(leaves[0]))
+    return numpy.array(leaves, numpy.float64).reshape(shape)
 
 
 # ---------------------------------------------------------------------------------------- programs
@@ -1118,13 +1138,20 @@ def limits_of(graph):
 
 cdef int check_same(Program program, Samples samples) except -1:
     """Integers that are part of the signature are the same in all samples."""
+    cdef Py_ssize_t k, s
+    cdef Columns columns
     for k, number in program.baked.items():
-        for first, rows in samples.columns:
-            if first <= k < first + rows.shape[1] and (rows[:, k - first] != number).any():
+        for columns in samples.columns:
+            if not columns.first <= k < columns.first + columns.count:
+                continue
+            for s in range(samples.count):
+                if columns.numbers[s * columns.count + k - columns.first] == number:
+                    continue
                 raise TraceError(f'{program.used.get(k, "in a program")}\n'
                                  f'An integer{place_text(program, k)} differs from sample to sample, but is used'
-                                 f' here as a plain number, which belongs to the signature. Instead, give floats where no integers are meant;'
-                                 f' choose by integers with mg.take(rows, index); or call for one sample at a time.')
+                                 f' here as a plain number, which belongs to the signature. Instead, give floats'
+                                 f' where no integers are meant, choose by integers with mg.take(rows, index),'
+                                 f' or call for one sample at a time.')
     return 0
 
 
@@ -1297,6 +1324,9 @@ class Integer:
             raise AttributeError(f"'int' object has no attribute {name!r}")
         return getattr(number_of_integer(self), name)
 
+    def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
+        return getattr(ufunc, method)(*[number_of_integer(x) for x in inputs], **keywords)
+
 
 def is_integer(x):
     """Whether x stands for an integer argument of a trace."""
@@ -1312,13 +1342,20 @@ def number_of_integer(x):
     return x._number
 
 
-def passed_on(name):
-    def method(self, *args):
-        return getattr(number_of_integer(self), name)(*[number_of_integer(x) for x in args])
-    method.__name__ = name
+def with_numbers(function):
+    """A function of integers as a method of Integer: given the numbers that its arguments stand for."""
+    def method(*args):
+        return function(*[number_of_integer(x) for x in args])
     return method
 
-for name in """abs add and bool ceil divmod eq float floor floordiv format ge gt hash index int invert le lshift lt mod
-               mul ne neg or pos pow radd rand rdivmod repr rfloordiv rlshift rmod rmul ror round rpow rrshift rshift
-               rsub rtruediv rxor str sub truediv trunc xor""".split():
-    setattr(Integer, f'__{name}__', passed_on(f'__{name}__'))
+
+def reflected(function):
+    return lambda x, y: function(y, x)
+
+
+for name in 'add sub mul truediv floordiv mod divmod pow lshift rshift and or xor eq ne lt le gt ge'.split():
+    function = {'divmod': divmod, 'pow': pow}.get(name) or getattr(operator, f'__{name}__')
+    setattr(Integer, f'__{name}__', with_numbers(function))
+    setattr(Integer, f'__r{name}__', with_numbers(reflected(function)))
+for name in 'abs bool ceil float floor format hash index int invert neg pos repr round str trunc'.split():
+    setattr(Integer, f'__{name}__', with_numbers(getattr(int, f'__{name}__')))

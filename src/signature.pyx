@@ -158,16 +158,15 @@ cdef Inputs inputs_of(tuple args, dict keywords, object names):
 # ------------------------------------------------------------------------------------ putting together
 
 cdef class Assembly:
-    """Puts structures together from a signature and its leaves, one for each number.
+    """Puts structures together from a signature and its leaves, one for each number: a list or an array.
 
     `array(leaves, shape)` makes what stands for an array of numbers.
     """
     cdef tuple spec
-    cdef list leaves
-    cdef object array
+    cdef object leaves, array
     cdef Py_ssize_t at, leaf
 
-    def __init__(self, tuple spec, list leaves, array):
+    def __init__(self, tuple spec, leaves, array):
         self.spec, self.leaves, self.array = spec, leaves, array
 
     cdef object next(self):
@@ -283,9 +282,18 @@ class shared:
         return f'shared({self.value!r})'
 
 
-cdef struct Column:
-    const double *start     # of the first sample
-    Py_ssize_t stride       # in doubles, to the next sample; 0: shared by all
+cdef class Columns:
+    """The numbers of some inputs that are mapped: an array of a row a sample, a column an input."""
+    cdef Py_ssize_t first, count    # the inputs: from number `first` on
+    cdef object rows                # the array, or where the numbers are from
+    cdef const double *numbers
+
+
+cdef Columns columns_of(Py_ssize_t first, Py_ssize_t count, object rows):
+    cdef Columns columns = Columns.__new__(Columns)
+    columns.first, columns.count, columns.rows = first, count, rows
+    columns.numbers = <const double *> address(rows)
+    return columns
 
 
 cdef class Samples:
@@ -293,7 +301,7 @@ cdef class Samples:
     cdef Inputs one         # the first sample (of Values, only those that are shared)
     cdef Py_ssize_t count   # of samples; -1: not known yet
     cdef object counted     # the argument that told
-    cdef list columns       # (number of the first input, array of shape (count, inputs)): mapped inputs
+    cdef list columns       # Columns, of the inputs that are mapped
     cdef list values        # (number of the input, sample, Value)
 
     def __cinit__(self):
@@ -336,21 +344,42 @@ cdef int take_samples_apart(Samples into, object x, int depth) except -1:
 
 
 cdef int take_array_of_samples_apart(Samples into, object x) except -1:
-    import numpy
-    array, kind = array_of_numbers(into.one, x)
+    kind = 'f'
+    if not is_plain_array(x):
+        x, kind = array_of_numbers(into.one, x)
+        if kind not in 'fi':
+            return take_list_of_samples_apart(into, list(x))
+    cdef tuple shape = x.shape
+    check_count(into, shape[0], shape[1:])
+    add_columns(into, shape[0], size_of(shape[1:]), x)
+    into.one.spec.append(('a', shape[1:], kind) if len(shape) > 1 else kind)
+    return 0
+
+
+cdef bint is_plain_array(object x) except -1:
+    """Whether x is an array of float64 whose numbers can be read as they lie."""
+    cdef Py_buffer view
+    cdef bint plain
+    try:
+        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    except (ValueError, BufferError, TypeError):
+        return False
+    plain = view.format[0] == b'd' and view.format[1] == 0
+    PyBuffer_Release(&view)
+    return plain
+
+
+cdef int add_columns(Samples into, Py_ssize_t samples, Py_ssize_t count, object rows) except -1:
+    """Append inputs whose numbers are the rows of an array."""
     cdef Inputs one = into.one
-    cdef Py_ssize_t count = array.shape[0], size
-    if kind not in 'fi':
-        return take_list_of_samples_apart(into, list(array))
-    shape = array.shape[1:]
-    check_count(into, count, shape)
-    rows = array.reshape(count, -1) if array.size else numpy.zeros((count, int(numpy.prod(shape))))
-    size = rows.shape[1]
-    into.columns.append((one.count, rows))
-    make_room(one, size)
-    copy_numbers(one.numbers + one.count, rows[0] if count else numpy.zeros(size))
-    one.count += size
-    one.spec.append(('a', shape, kind) if shape else kind)
+    cdef Columns columns = columns_of(one.count, count, rows)
+    into.columns.append(columns)
+    make_room(one, count)
+    if samples:
+        memcpy(one.numbers + one.count, columns.numbers, count * sizeof(double))
+    else:
+        memset(one.numbers + one.count, 0, count * sizeof(double))
+    one.count += count
     return 0
 
 
@@ -373,12 +402,9 @@ cdef int take_list_of_samples_apart(Samples into, object samples) except -1:
         copy_row(rows, k, sample)
         for number, value in sample.values or ():
             into.values.append((one.count + number, k, value))
-    if spec is None:
+    if spec is None:    # no sample to tell
         spec, size, rows = ['f'], 1, numpy.empty((0, 1))
-    into.columns.append((one.count, rows))
-    make_room(one, size)
-    copy_numbers(one.numbers + one.count, rows[0] if count else numpy.zeros(size))
-    one.count += size
+    add_columns(into, count, size, rows)
     one.spec.extend(spec)
     return 0
 

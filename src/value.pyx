@@ -121,6 +121,8 @@ cdef class Value:
             reserve(1, 0)
             index = push(OP_LEAF, primal, 0, 0)
         again = self.index >= 0
+        if again and trace.thread:
+            refuse(self, ASSIGNED_DATA)
         detach(self)
         attach(<PyObject *> self, index)
         if again and self.attributes != NULL:

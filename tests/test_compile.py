@@ -6,6 +6,7 @@ numpy, mpmath, complex steps and PyPI's micrograd.
 """
 
 import copy
+import dataclasses
 import functools
 import gc
 import inspect
@@ -218,6 +219,43 @@ def test_what_can_be_compiled():
     for bad in (3.0, Value(1.0), "f"):
         with pytest.raises(TypeError):
             mg.compile(bad)
+
+
+def test_methods_belong_to_their_instances():
+    class Scale:
+        def __init__(self, w):
+            self.w = Value(w)
+
+        @mg.compile
+        def times(self, x):
+            return self.w * x
+
+    class Equal(Scale):
+        def __eq__(self, other):
+            return isinstance(other, Equal)
+
+        def __hash__(self):
+            return 1
+
+    @dataclasses.dataclass
+    class Record:
+        w: Value
+
+        @mg.compile
+        def times(self, x):
+            return self.w * x
+
+    for make in (Scale, Equal, lambda w: Record(Value(w))):
+        one, two = make(2.0), make(3.0)
+        for _ in range(2):
+            assert (one.times(5.0).data, two.times(5.0).data) == (10.0, 15.0)
+            assert two.times.map([1.0, 2.0]).tolist() == [3.0, 6.0]
+            assert grads([one.w, two.w], one.times(5.0)) == [5.0, 0.0]
+        ref = weakref.ref(one)
+        del one
+        gc.collect()
+        assert ref() is None
+        assert two.times(5.0).data == 15.0
 
 
 # ---- nested arguments and results
@@ -1197,6 +1235,20 @@ INTEGER_USES = {
     "max of values": lambda x, n: mg.max([x, n]),
     "two operands": lambda x, n: x.max(n) + x.atan2(n),
     "a Value": lambda x, n: Value(n) * x,
+    "with floats": lambda x, n: x * (0.5 * n + n * 2.5 - 1.5 / n + n / 4.0 + (1.5 - n) + (n - 0.5)),
+    "powers with floats": lambda x, n: x * (2.5**n + n**0.5),
+    "floats compared": lambda x, n: x * ((n > 1.5) + (2.5 > n) + (n == 3.0) + (2.0 != n)),
+    "numbers of numpy": lambda x, n: (
+        x * (np.float64(2.5) * n + n * np.float64(0.5) + np.int64(2) * n)
+    ),
+    "an array": lambda x, n: x * (np.array([1.0, 2.0]) * n + n * np.array([1, 2]))[1],
+    "array of it": lambda x, n: (
+        x * (np.array([n, 1.5])[0] + np.full(2, n)[1] + np.arange(n + 1)[-1])
+    ),
+    "numpy's functions": lambda x, n: x * (np.sqrt(n) + np.exp(n)),
+    "our math": lambda x, n: mg.math.pow(x, n) + mg.math.sqrt(n) * x + mg.math.atan2(n, x),
+    "a cache": lambda x, n: x * functools.lru_cache(lambda k: k * 2)(n),
+    "attributes": lambda x, n: x * (n.bit_length() + n.real + n.conjugate()),
 }
 
 
@@ -1581,6 +1633,21 @@ def a_gradient_as_numbers(x):
     return inner.grad(x) * x  # here
 
 
+@cannot("")
+def a_gradient_of_plain_numbers(x):
+    return inner.grad(2.0) * x  # here
+
+
+@cannot("")
+def samples_as_numbers(x):
+    return inner.map([1.0, 2.0])[0] * x  # here
+
+
+@cannot("")
+def formatting(x):
+    return x * float(f"{W:.3f}")  # here
+
+
 def helper(v):
     y = v * 2
     return y.data + 1  # here
@@ -1595,7 +1662,7 @@ def in_a_helper(x):
 @pytest.mark.parametrize("name", CANNOT)
 def test_what_replay_could_not_honour(name, options, monkeypatch):
     fn, remedy = CANNOT[name]
-    monkeypatch.setitem(globals(), "inner", mg.compile(lambda x: x * x))
+    monkeypatch.setitem(globals(), "inner", mg.compile(lambda x: x * x * W))
     lines, start = inspect.getsourcelines(helper if name == "in_a_helper" else fn)
     at_fault = [start + k for k, line in enumerate(lines) if "# here" in line]
     state = W.data, W.grad
@@ -2218,7 +2285,7 @@ def test_a_large_program_is_freed(run):
         import micrograd_c as mg
         w = mg.Value(0.5)
         def fn(x):
-            for _ in range(100_000):
+            for _ in range(50_000):
                 x = x * w + 1.0
             return x
         def round():
@@ -2229,10 +2296,10 @@ def test_a_large_program_is_freed(run):
             round()
         gc.collect()
         before = psutil.Process().memory_info().rss
-        for _ in range(10):
+        for _ in range(8):
             round()
         gc.collect()
         print(psutil.Process().memory_info().rss - before)
         """
     )
-    assert int(out) < 20_000_000  # one program kept a round would be more
+    assert int(out) < 12_000_000  # a program kept each round would be more

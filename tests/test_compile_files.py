@@ -321,9 +321,10 @@ def check(data, what):
         assert str(twin) == str(program), what
         assert repr(tests.answers(twin, args)) == expected, what
 for k in range(len(whole)):
-    for flip in (0xFF, 1 << k % 8):
-        check(whole[:k] + bytes([whole[k] ^ flip]) + whole[k + 1:], ("flipped", k, flip))
-    check(whole[:k], ("cut off", k))
+    flip = 0xFF if k % 2 else 1 << k // 2 % 8
+    check(whole[:k] + bytes([whole[k] ^ flip]) + whole[k + 1:], ("flipped", k, flip))
+    if k % 3 == 0:
+        check(whole[:k], ("cut off", k))
 for k in range(0, len(whole), 7):
     check(whole[:k] + whole[k + 1:], ("left out", k))
     check(whole[:k] + whole[k:k + 1] + whole[k:], ("doubled", k))
@@ -380,27 +381,17 @@ for name, array in arrays.items():
     numbers = array.reshape(-1)
     if array.dtype.kind in "iu":
         info = np.iinfo(array.dtype)
-        bad = {info.min, info.max, -1, 0, 1, 2, 3, 7, 8, 31, 39, 40, 63, 64, 127, 128, 254,
-               len(numbers), len(numbers) - 1, 65535, 2**31 - 1}
+        bad = {info.min, info.max, -1, 0, 1, 2, 40, len(numbers), len(numbers) - 1}
+        if name == "signature":
+            bad = {0, 255, *b'09"]'}
         bad = [x for x in bad if info.min <= x <= info.max]
-    elif array.dtype.kind == "f":
-        bad = [np.nan, np.inf, -1.0, 1e300, 0.5]
-    elif array.dtype.kind in "SU":
-        bad = ["", "x" * 5, "[[[[", "null", "-1", "{}"]
     else:
-        bad = [0, 1]
+        bad = [np.nan, np.inf, -1.0, 1e300, 0.5]
     for k in range(len(numbers)):
         for x in bad:
             changed = numbers.copy()
             changed[k] = x
             counts[attempt({**arrays, name: changed.reshape(array.shape)}) is not None] += 1
-    if array.dtype.kind in "SU":
-        # Every character of a text.
-        for text in map(str, numbers):
-            for k in range(len(text)):
-                for x in ("0", "9", "-", '"', "]", ",", "\\x00"):
-                    broken = np.array(text[:k] + x + text[k + 1:], array.dtype)
-                    counts[attempt({**arrays, name: broken.reshape(array.shape)}) is not None] += 1
 print(*counts)
 """
 
@@ -424,6 +415,11 @@ def refused(changed, what, save=np.savez):
     save(file, **changed)
     assert load(file.getvalue()) is None, what
     assert not (folder / "harm").exists(), what
+
+def attempt_signature(text):
+    file = io.BytesIO()
+    np.savez(file, **{**arrays, "signature": np.frombuffer(text.encode(), np.uint8)})
+    return load(file.getvalue())
 
 for name, array in arrays.items():
     rest = {k: a for k, a in arrays.items() if k != name}
@@ -479,6 +475,20 @@ for name in ("op", "lhs", "rhs", "data", "outputs"):
     refused({**arrays, name: arrays[name][:-1]}, ("short", name))
     refused({**arrays, name: np.append(arrays[name], arrays[name][-1:])}, ("long", name))
     refused({**arrays, name: arrays[name][:0]}, ("empty", name))
+def signed(text):
+    return {**arrays, "signature": np.frombuffer(text.encode(), np.uint8)}
+
+signature = arrays["signature"].tobytes().decode()
+assert attempt_signature(signature) is not None
+for text in ("", "null", "[]", "{}", "x", "[" * 100_000, '{"a":' * 100_000, "1" * 10_000, "1e999",
+             signature + "}", signature.replace('"f"', '["[", 2147483647]'),
+             signature.replace('"f"', '["a", [2147483647, 2147483647], "f"]'),
+             signature.replace('"f"', '["a", [-1, -1], "f"]'),
+             signature.replace('"f"', '["[", 1], ' * 5000 + '"f"'),
+             signature.replace('"f"', '["=", "str", 1]'), signature.replace('"f"', '"f", "f"'),
+             signature.replace('"f"', '["[", -1], "f"'),
+             signature.replace('"f"', '["{", [[1]]], "f"')):
+    refused(signed(text), text[:200])
 refused({}, "nothing")
 refused({"x": np.zeros(3)}, "another archive")
 print("all refused")

@@ -183,6 +183,7 @@ def evaluate(g):
 
 def assert_equivalent(after, before):
     _core.check_graph(after, len(NUMBERS), len(PARAMETERS))
+    assert len(after.edges) == after.rhs[after.op >= PLAIN].sum()
     (results, _), (expected, scale) = evaluate(after), evaluate(before)
     for got, wanted in zip(results, expected, strict=True):
         assert abs(got - wanted) <= 1e-9 * scale, (shown(before), shown(after))
@@ -635,6 +636,8 @@ def test_an_output_stays_a_node():
 def test_sums_subtracted_many_times_need_one_minus_one():
     after = _core.reachable(_core.fuse_sums(graph(x - y - z, a - b - c)))
     assert shown(after) == "dot(-1 y, -1 z; x), dot(-1 b, -1 c; a)"
+    assert sum(after.data == -1) == 1
+    after = _core.fuse_sums(graph(Node("exp", -1), x - y - z))
     assert sum(after.data == -1) == 1
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a graph: trace, draw_dot and what a notebook shows."""
+"""Pictures of a graph and of a program: trace, draw_dot and what a notebook shows."""
 
 import os
 import random
@@ -10,6 +10,7 @@ import textwrap
 from xml.etree import ElementTree
 
 import graphviz
+import numpy as np
 import pytest
 from micrograd.engine import Value as TheirValue
 
@@ -253,6 +254,180 @@ def test_a_label_of_two_lines():
     assert shown[:2] == ["two", "lines"]
 
 
+# Programs
+
+PROGRAM_SOURCE = """\
+digraph {
+    graph [rankdir=LR]
+    n0 [label="{ x | input }" shape=record]
+    n1 [label="{ y[0] | input }" shape=record]
+    n2 [label="{ y[1] | input }" shape=record]
+    n3 [label="{ w | data -3.0000 | grad 0.0000 }" shape=record]
+    n4 [label="{ c1 | data 0.5000 | grad 0.0000 }" shape=record]
+    n5 [label="{ 7 }" shape=record]
+    n6 [label="{ t0 | w*x + c1 + y[0] }" shape=record]
+    n7 [label="{ t1 | t0 / y[1] }" shape=record]
+    n8 [label="{ t2 | tanh(t1) }" shape=record]
+    n9 [label="{ t3 | max(t2, 7) }" shape=record]
+    n10 [label="{ return | t3, x }" shape=record]
+    n3 -> n6
+    n0 -> n6
+    n4 -> n6
+    n1 -> n6
+    n6 -> n7
+    n2 -> n7
+    n7 -> n8
+    n8 -> n9
+    n5 -> n9
+    n9 -> n10
+    n0 -> n10
+}
+"""
+
+
+def test_the_source_of_a_programs_drawing():
+    w, b = Value(-3.0, label="w"), Value(0.5)
+
+    @micrograd_c.compile
+    def f(x, y):
+        return ((w * x + y[0] + b) / y[1]).tanh().max(7), x
+
+    program = f.program(1.0, [2.0, 4.0])
+    assert draw_dot(program).source.expandtabs(4) == PROGRAM_SOURCE
+
+
+def boxes(source):
+    """The fields of each box, by the name of its node."""
+    found = re.findall(r'^\t(n\d+) \[label="\{ (.*) \}" shape=record\]$', source, re.MULTILINE)
+    return {name: tuple(text.split(" | ")) for name, text in found}
+
+
+def edges(source):
+    """(operand, result) for each arrow, as the first fields of their boxes."""
+    shown = boxes(source)
+    arrows = re.findall(r"^\t(\w+) -> (\w+)$", source, re.MULTILINE)
+    return [(shown[a][0], shown[b][0]) for a, b in arrows]
+
+
+def compiled(function, *arguments, optimize=True):
+    return micrograd_c.compile(function, optimize=optimize).program(*arguments)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_a_programs_drawing_has_the_lines_of_its_listing(optimize):
+    table = [Value(float(k), label=f"row{k}") for k in range(3)]
+
+    def f(i, x, y):
+        row = micrograd_c.take(table, i)
+        p, q = micrograd_c.softmax([row * x, y])
+        return {"p": p, "q": micrograd_c.where(x, q, row.detach()) ** 3, "x": x, "two": 2}
+
+    program = compiled(f, 1, 2.5, -1.0, optimize=optimize)
+    source = draw_dot(program).source
+    shown = list(boxes(source).values())
+    lines = [tuple(line.strip().split(" = ")) for line in str(program).splitlines()[1:-1]]
+    assert shown[-1 - len(lines) : -1] == lines and len(lines) == sum(program.ops.values())
+    assert " ".join(shown[-1]) == str(program).splitlines()[-1].strip()
+    for result, text in lines:
+        operands = set(re.findall(r"\b(?:row\d|t\d+|i|x|y|\d+)\b", text.replace("detach", "")))
+        assert {a for a, b in edges(source) if b == result} == operands
+
+
+def test_a_value_that_an_instruction_uses_twice_is_drawn_with_one_edge():
+    assert edges(draw_dot(compiled(lambda x: x * x, 3.0)).source) == [("x", "t0"), ("t0", "return")]
+
+
+def test_a_long_sum_is_shortened_and_has_all_its_edges():
+    w = [Value(float(k), label=f"w{k}") for k in range(50)]
+    source = draw_dot(compiled(lambda x: micrograd_c.dot(w, x, start=1.5), np.ones(50))).source
+    text = "w0*x[0] + w1*x[1] + w2*x[2] + ... + 1.5  (51 terms)"
+    assert ("t0", text) in boxes(source).values()
+    operands = [v.label for v in w] + [f"x[{k}]" for k in range(50)] + ["1.5"]
+    assert sorted(edges(source)) == sorted([(a, "t0") for a in operands] + [("t0", "return")])
+
+
+def test_a_long_table_and_many_results_are_shortened():
+    table = [float(k) for k in range(9)]
+    program = compiled(lambda i, x: [micrograd_c.take(table, i), *x], 3, np.ones(8))
+    source = draw_dot(program).source
+    shown = list(boxes(source).values())
+    assert shown[-2:] == [
+        ("t0", "take([0, 1, 2, ..., 8], i)"),
+        ("return", "t0, x[0], x[1], ..., x[7]"),
+    ]
+    assert len(edges(source)) == 10 + 9
+
+
+def test_factors_of_1_are_left_out_and_what_looks_like_one_is_not():
+    one, x = Value(2.0, label="1"), Value(3.0, label="x")
+    program = compiled(lambda: one * x + 1.00000001 * x + x)
+    assert "1*x + 1*x + x" in str(program)
+    assert ("t0", "1*x + 1*x + x") in boxes(draw_dot(program).source).values()
+
+
+def test_what_is_not_used_is_not_drawn():
+    assert list(boxes(draw_dot(compiled(lambda x, y: y, 1.0, 2.0)).source).values()) == [
+        ("y", "input"),
+        ("return", "y"),
+    ]
+    assert "return | 5 }" in draw_dot(compiled(lambda: 5)).source
+    assert edges(draw_dot(compiled(lambda x: None, 1.0)).source) == []
+
+
+def test_captured_values_are_drawn_as_they_stand():
+    w = Value(3.0, label="w")
+    f = micrograd_c.compile(lambda x: w * x)
+    f(2.0).backward()
+    assert ("w", "data 3.0000", "grad 2.0000") in boxes(draw_dot(f.programs[0]).source).values()
+    w.data = 4.0
+    assert ("w", "data 4.0000", "grad 2.0000") in boxes(draw_dot(f.programs[0]).source).values()
+
+
+def test_a_loaded_program_is_drawn(tmp_path):
+    w = Value(3.0)
+    program = compiled(lambda x: (w * x + 1).exp(), 2.0)
+    program.save(tmp_path / "program.npz")
+    assert draw_dot(micrograd_c.load(tmp_path / "program.npz")).source == draw_dot(program).source
+
+
+def test_a_long_program():
+    length = 10**5
+    assert length > sys.getrecursionlimit()
+
+    def chain(x):
+        for _ in range(length):
+            x = x.sin()
+        return x
+
+    assert draw_dot(compiled(chain, 1.0)).source.count(" -> ") == length + 1
+
+
+@needs_dot
+@pytest.mark.parametrize("text", LABELS)
+def test_any_label_of_a_captured_value_is_shown_as_it_is(text):
+    w = Value(1.0, label=text)
+    shown = texts(draw_dot(compiled(lambda factor: w * factor, 2.0)).pipe(encoding="utf-8"))
+    assert shown.count(text) == 1 and f"{text} * factor" in shown
+
+
+@needs_dot
+def test_a_notebook_shows_a_program():
+    random.seed(1)
+    model = nn.MLP(2, [3, 3, 1])
+    program = compiled(lambda x, y: (1 - y * model(x)).relu(), np.zeros(2), 1.0)
+    shown = texts(program._repr_svg_())
+    assert shown == texts(draw_dot(program).pipe(encoding="utf-8"))
+    assert sum("data" in text for text in shown) == len(program.captured) == 25
+    assert sum("relu" in text for text in shown) == program.ops["relu"] == 7
+    assert shown_by_ipython(program) == {"text/plain", "image/svg+xml"}
+
+
+def test_a_notebook_shows_larger_programs_as_text():
+    program = compiled(lambda x: micrograd_c.sum(v.exp() for v in x), np.ones(viz.NOTEBOOK_NODES))
+    assert program._repr_svg_() is None
+    assert shown_by_ipython(program) == {"text/plain"}
+
+
 # The tutorials' own code, as their readers have it in their notebooks.
 
 
@@ -386,6 +561,7 @@ def test_without_the_graphviz_package(monkeypatch):
     with pytest.raises(ImportError, match=r"pip install micrograd_c\[viz\]"):
         draw_dot(Value(1.0))
     assert Value(1.0)._repr_svg_() is None
+    assert compiled(lambda x: x * 2, 1.0)._repr_svg_() is None
     assert len(trace(Value(1.0) * 2)[0]) == 3
 
 
