@@ -1270,9 +1270,16 @@ cdef Program traced_program(Function function, tuple spec, Inputs inputs):
     finally:
         end_trace()
     if function.optimize:
-        graph = reachable(fuse_sums(share(fold_constants(reachable(graph)))))
+        graph = optimized(graph)
     return Program(graph, captured, spec, result_spec, {k: int(inputs.numbers[k]) for k in sorted(baked)},
                    function.names, function.optimize, baked)
+
+
+def optimized(graph):
+    """The passes, in their order: constants that meet in a sum are folded once more."""
+    for step in (fold_constants, share, reachable, fuse_sums, fold_constants, reachable):
+        graph = step(graph)
+    return graph
 
 
 def eager_arguments(args, keywords, names):

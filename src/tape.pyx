@@ -295,7 +295,8 @@ cdef void mark_parents(Marks *marks, Py_ssize_t i) noexcept nogil:
     cdef Py_ssize_t e
     if is_nary(op):
         for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
-            mark(marks, tape.edge_parent[e])
+            if tape.ops[tape.edge_parent[e]] != OP_LEAF:    # a leaf has no step to take
+                mark(marks, tape.edge_parent[e])
     elif op != OP_LEAF:
         mark(marks, node.lhs)
         mark(marks, node.rhs)

@@ -391,7 +391,7 @@ def test_a_loaded_program_is_drawn(tmp_path):
 
 
 def test_a_long_program():
-    length = 10**5
+    length = 10**4
     assert length > sys.getrecursionlimit()
 
     def chain(x):
