@@ -314,6 +314,9 @@ def share(graph: Graph) -> Graph:
 def fuse_sums(graph: Graph) -> Graph:
     """With sums of several additions, subtractions, products and dots made into one dot."""
 
+def optimized(graph: Graph) -> Graph:
+    """The passes, in their order."""
+
 def varying(graph: Graph, mask: ArrayLike) -> _Bytes:
     """Which nodes depend on a varying input. mask: which inputs vary, one number each."""
 

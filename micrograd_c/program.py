@@ -78,15 +78,15 @@ _bound: dict[tuple[int, int], tuple[weakref.ref[Any], Function]] = {}
 
 
 def bound(function: Function, instance: Any) -> Function:
-    """A compiled function that is a method, for one instance: traced for each instance by itself."""
+    """A compiled function that is a method, for one instance: each is traced by itself."""
     key = id(function), id(instance)
     if key not in _bound:
         try:
             reference = weakref.ref(instance, lambda _: _bound.pop(key, None))
         except TypeError:
             raise TypeError(
-                f"a compiled method wants instances that can have weak references: add '__weakref__'"
-                f" to __slots__ of {type(instance).__name__}"
+                f"a compiled method wants instances that can have weak references: add"
+                f" '__weakref__' to __slots__ of {type(instance).__name__}"
             ) from None
         method = function.__wrapped__
 

@@ -136,6 +136,7 @@ cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
         tape.interval = max(tape.nursery, 2 * (tape.size - start))
     schedule()
     if start == 0:
+        tape.renumbered += 1
         tape.recent = max(tape.size, tape.recent * 7 // 8)
         tape.recent_edges = max(tape.edges, tape.recent_edges * 7 // 8)
         # Scanning costs nodes and edges alike, so much of the one is a reason to let the other grow, too.

@@ -2,47 +2,49 @@
  *
  * setup.py compiles this file once for each instruction set, with ENGINE its name.
  */
+#include "lanes.h"
+
 #include <string.h>
 
 #include "bits.h"
 #include "dots.h"
-#include "lanes.h"
 #include "ops.h"
 #include "vmath.h"
 
 #define MAX_LANES 256
 
-/* Kernels: one operation over arrays x, y, z of operands; `count` is a multiple of 8, and said to be one, so
- * that the compiler needs no loop for a rest. The kernel of a partial adds to gx, the adjoint of that operand.
- * They are made from the op table, a copy, and OP_WHERE. */
+/* Kernels: one operation over arrays x, y, z of operands; `count` is a multiple of 8, and said to
+ * be one, so that the compiler needs no loop for a rest. The kernel of a partial adds to gx, the
+ * adjoint of that operand. They are made from the op table, a copy, and OP_WHERE. */
 
 #define PLAIN(X) X(PLAIN, plain, "", 1, a, 1, 0, NULL)
 
-#define VALUE_ARGS double *__restrict out, const double *x, const double *y, const double *z, size_t count
+#define VALUE_ARGS \
+    double *__restrict out, const double *x, const double *y, const double *z, size_t count
 #define PARTIAL_ARGS                                                                           \
     double *__restrict gx, const double *g, const double *x, const double *y, const double *z, \
         const double *out, size_t count
 #define EACH(i) for (size_t i = 0; i != (count & ~(size_t)7); i++)
 
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)  \
-    static void value_##name(VALUE_ARGS) {                       \
-        (void)y, (void)z;                                        \
-        EACH(i) {                                                \
-            const double a = x[i], b = arity == 2 ? y[i] : 0;    \
-            (void)b;                                             \
-            out[i] = (value);                                    \
-        }                                                        \
-    }                                                            \
-    PARTIAL(by_a_##name, arity, by_a)                            \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises) \
+    static void value_##name(VALUE_ARGS) {                      \
+        (void)y, (void)z;                                       \
+        EACH(i) {                                               \
+            const double a = x[i], b = arity == 2 ? y[i] : 0;   \
+            (void)b;                                            \
+            out[i] = (value);                                   \
+        }                                                       \
+    }                                                           \
+    PARTIAL(by_a_##name, arity, by_a)                           \
     PARTIAL(by_b_##name, arity, by_b)
-#define PARTIAL(function, arity, partial)                                    \
-    static void function(PARTIAL_ARGS) {                                     \
-        (void)y, (void)z;                                                    \
-        EACH(i) {                                                            \
-            const double a = x[i], b = arity == 2 ? y[i] : 0, v = out[i];    \
-            (void)a, (void)b, (void)v;                                       \
-            gx[i] += g[i] * (partial);                                       \
-        }                                                                    \
+#define PARTIAL(function, arity, partial)                                 \
+    static void function(PARTIAL_ARGS) {                                  \
+        (void)y, (void)z;                                                 \
+        EACH(i) {                                                         \
+            const double a = x[i], b = arity == 2 ? y[i] : 0, v = out[i]; \
+            (void)a, (void)b, (void)v;                                    \
+            gx[i] += g[i] * (partial);                                    \
+        }                                                                 \
     }
 ALL_OPS(X)
 PLAIN(X)
@@ -80,7 +82,7 @@ static const Kernel KERNELS[OP_COUNT] = {
     [OP_##NAME] = {arity, value_##name, {by_a_##name, arity == 2 ? by_b_##name : NULL, NULL}},
     ALL_OPS(X) PLAIN(X)
 #undef X
-    [OP_WHERE] = {3, value_where, {NULL, where_by_y, where_by_z}},
+        [OP_WHERE] = {3, value_where, {NULL, where_by_y, where_by_z}},
 };
 
 /* An operand of a run: the slot of its first element, and how far the next is. */
@@ -95,9 +97,12 @@ INLINE int is_listed(const Instr *i) { return i->op == OP_WHERE || i->flags & ST
 static void get_operands(const Code *code, const Instr *i, Operand x[3]) {
     const int32_t *more = code->more + i->a;
     for (int k = 0; k < 3; k++) {
-        if (k >= KERNELS[i->op].arity) x[k] = x[k - 1];
-        else if (is_listed(i)) x[k] = (Operand){more[2 * k], more[2 * k + 1]};
-        else x[k] = (Operand){k ? i->b : i->a, 1};
+        if (k >= KERNELS[i->op].arity)
+            x[k] = x[k - 1];
+        else if (is_listed(i))
+            x[k] = (Operand){more[2 * k], more[2 * k + 1]};
+        else
+            x[k] = (Operand){k ? i->b : i->a, 1};
     }
 }
 
@@ -124,12 +129,14 @@ INLINE Dot get_dot(const Code *code, const Instr *i) {
     } else {
         d.a = (Factor){more[3], more[4], more[5]};
         d.b = (Factor){more[6], more[7], more[8]};
+        if (d.n == 1) d.a.sj = d.b.sj = 0;
+        if (d.m == 1) d.a.sk = d.b.sk = 0;
     }
     return d;
 }
 
-/* The rows of an OP_TAKE: the j-th element of the row found at `row` stands in slot row + j * col, or
- * with GATHER in slot list[row + j * rows]. */
+/* The rows of an OP_TAKE: the j-th element of the row found at `row` stands in slot row + j * col,
+ * or with GATHER in slot list[row + j * rows]. */
 typedef struct {
     ptrdiff_t rows, index, base, stride, col;
     const int32_t *list;
@@ -173,13 +180,16 @@ static void reverse_few(const Instr *i, const Operand x[3], const double *u, dou
         for (int k = 0; k < 3; k++)
             to[k] = i->flags & A_ACTIVE << k ? &gu[x[k].slot + j * x[k].stride] : &nowhere;
         nowhere = gu[i->out + j] = 0;
-        if (i->op == OP_PLAIN) *to[0] += g;
-        else if (i->op == OP_WHERE) *(a > 0 ? to[1] : to[2]) += g;
-        else op_reverse(i->op, a, u[x[1].slot + j * x[1].stride], u[i->out + j], g, to[0], to[1]);
+        if (i->op == OP_PLAIN)
+            *to[0] += g;
+        else if (i->op == OP_WHERE)
+            *(a > 0 ? to[1] : to[2]) += g;
+        else
+            op_reverse(i->op, a, u[x[1].slot + j * x[1].stride], u[i->out + j], g, to[0], to[1]);
     }
 }
 
-/* Strided operands are gathered, STAGE elements at a time, the last repeated up to a multiple of 8. */
+/* Strided operands are gathered, STAGE at a time, the last repeated up to a multiple of 8. */
 enum { STAGE = 64 };
 
 static ptrdiff_t stage(const double *u, Operand x, ptrdiff_t first, ptrdiff_t n, double *to) {
@@ -196,7 +206,8 @@ static void forward_run(const Code *code, const Instr *i, double *u) {
     if (n >= 8 && !is_listed(i)) {
         const double *a = u + i->a, *b = u + second(i);
         kernel->value(out, a, b, b, n);
-        if (n % 8) kernel->value(out + n - 8, a + n - 8, b + n - 8, b + n - 8, 8); /* some once more */
+        if (n % 8)
+            kernel->value(out + n - 8, a + n - 8, b + n - 8, b + n - 8, 8); /* some once more */
         return;
     }
     Operand x[3];
@@ -215,7 +226,8 @@ static void forward_run(const Code *code, const Instr *i, double *u) {
 }
 
 /* Reverses an unlisted run of n >= 8 for one operand, whose adjoints are gx. */
-static void reverse_contiguous(const Instr *i, int k, double *gx, const double *g, const double *u) {
+static void reverse_contiguous(const Instr *i, int k, double *gx, const double *g,
+                               const double *u) {
     const ptrdiff_t n = i->n;
     const double *a = u + i->a, *b = u + second(i), *out = u + i->out;
     double last[8] = {0};
@@ -262,11 +274,9 @@ static void reverse_run(const Code *code, const Instr *i, const double *u, doubl
 
 enum { NEITHER, ALONG_J, ALONG_K };
 
-/* What the lanes of an affine dot are. They are contiguous in b, and in a contiguous or all the same; a and
- * b may be swapped for that, and so that b rather than a is shared by all j. */
+/* What the lanes of an affine dot are. They are contiguous in b, and in a contiguous or all the
+ * same; a and b may be swapped for that, and so that b rather than a is shared by all j. */
 INLINE int orient(Dot *d, int *swapped) {
-    if (d->n == 1) d->a.sj = d->b.sj = 0;
-    if (d->m == 1) d->a.sk = d->b.sk = 0;
     int along_j = d->n >= 4 && (size_t)d->a.sj < 2 && (size_t)d->b.sj < 2 && d->a.sj + d->b.sj;
     int along_k = d->m >= 4 && (size_t)d->a.sk < 2 && (size_t)d->b.sk < 2 && d->a.sk + d->b.sk;
     int along = along_j && !(along_k && d->m > d->n) ? ALONG_J : along_k ? ALONG_K : NEITHER;
@@ -283,23 +293,33 @@ INLINE int orient(Dot *d, int *swapped) {
 
 static void forward_dot(const Code *code, const Instr *i, double *u) {
     Dot d = get_dot(code, i);
-    int swapped, along = d.pairs ? NEITHER : orient(&d, &swapped);
+    int swapped, along = orient(&d, &swapped);
     double *out = u + i->out;
-    const double *a = u + d.a.slot, *b = u + d.b.slot;
+    const Factor a = d.a, b = d.b;
     for (ptrdiff_t j = 0; j < d.n; j++) out[j] = d.c < 0 ? 0 : u[d.c + j * d.sc];
-    if (d.pairs) {
-        const int32_t *pair = d.pairs;
-        for (ptrdiff_t j = 0; j < d.n; j++)
-            for (ptrdiff_t k = 0; k < d.m; k++, pair += 2) out[j] += u[pair[0]] * u[pair[1]];
-    } else if (along == ALONG_J) {
-        combine(0, d.n, 1, d.m, out, 0, out, 0, 1, matrix(a, 0, d.a.sk), (int)d.a.sj,
-                matrix(b, 0, d.b.sk));
+    if (along == ALONG_J) {
+        combine((Combine){.lanes = d.n,
+                          .rows = 1,
+                          .m = d.m,
+                          .out = out,
+                          .c = out,
+                          .c_lanes = 1,
+                          .a = matrix(u + a.slot, 0, a.sk),
+                          .a_lanes = a.sj != 0,
+                          .b = matrix(u + b.slot, 0, b.sk)});
     } else if (along == ALONG_K) {
-        reduce_scalar(d.m, d.n, 1, out, 1, 0, matrix(a, d.a.sj, 0), (int)d.a.sk, matrix(b, d.b.sj, 0));
+        reduce((Reduce){.lanes = d.m,
+                        .rows = d.n,
+                        .cols = 1,
+                        .to = out,
+                        .to_row = 1,
+                        .a = matrix(u + a.slot, a.sj, 0),
+                        .a_lanes = a.sk != 0,
+                        .b = matrix(u + b.slot, b.sj, 0)});
     } else {
         for (ptrdiff_t j = 0; j < d.n; j++)
             for (ptrdiff_t k = 0; k < d.m; k++)
-                out[j] += a[j * d.a.sj + k * d.a.sk] * b[j * d.b.sj + k * d.b.sk];
+                out[j] += u[a.slot + j * a.sj + k * a.sk] * u[b.slot + j * b.sj + k * b.sk];
     }
 }
 
@@ -309,17 +329,56 @@ static void reverse_factor(const Dot *d, int along, Factor p, Factor q, const do
     double *gp = gu + p.slot;
     const double *y = u + q.slot;
     if (along == ALONG_J && p.sj) {
-        combine(p.sk >= d->n || -p.sk >= d->n, d->n, d->m, 1, gp, p.sk, gp, p.sk, 1, matrix(y, q.sk, 0),
-                (int)q.sj, matrix(g, 0, 0));
+        combine((Combine){.lanes = d->n,
+                          .rows = d->m,
+                          .m = 1,
+                          .out = gp,
+                          .out_row = p.sk,
+                          .c = gp,
+                          .c_row = p.sk,
+                          .c_lanes = 1,
+                          .apart = p.sk >= d->n || -p.sk >= d->n,
+                          .a = matrix(y, q.sk, 0),
+                          .a_lanes = q.sj != 0,
+                          .b = matrix(g, 0, 0)});
     } else if (along == ALONG_J) {
-        reduce_scalar(d->n, 1, d->m, gp, 0, p.sk, matrix(g, 0, 0), 1, matrix(y, 0, q.sk));
+        reduce((Reduce){.lanes = d->n,
+                        .rows = 1,
+                        .cols = d->m,
+                        .to = gp,
+                        .to_col = p.sk,
+                        .a = matrix(g, 0, 0),
+                        .a_lanes = 1,
+                        .b = matrix(y, 0, q.sk)});
     } else if (along == ALONG_K && p.sk && q.sk && !p.sj) {
-        combine(0, d->m, 1, d->n, gp, 0, gp, 0, 1, matrix(g, 0, 1), 0, matrix(y, 0, q.sj));
+        combine((Combine){.lanes = d->m,
+                          .rows = 1,
+                          .m = d->n,
+                          .out = gp,
+                          .c = gp,
+                          .c_lanes = 1,
+                          .a = matrix(g, 0, 1),
+                          .b = matrix(y, 0, q.sj)});
     } else if (along == ALONG_K && p.sk && q.sk) {
-        combine(p.sj >= d->m || -p.sj >= d->m, d->m, d->n, 1, gp, p.sj, gp, p.sj, 1, matrix(g, 1, 0), 0,
-                matrix(y, q.sj, 0));
+        combine((Combine){.lanes = d->m,
+                          .rows = d->n,
+                          .m = 1,
+                          .out = gp,
+                          .out_row = p.sj,
+                          .c = gp,
+                          .c_row = p.sj,
+                          .c_lanes = 1,
+                          .apart = p.sj >= d->m || -p.sj >= d->m,
+                          .a = matrix(g, 1, 0),
+                          .b = matrix(y, q.sj, 0)});
     } else if (along == ALONG_K && q.sk) {
-        reduce_scalar(d->m, d->n, 1, gp, p.sj, 0, matrix(g, 1, 0), 0, matrix(y, q.sj, 0));
+        reduce((Reduce){.lanes = d->m,
+                        .rows = d->n,
+                        .cols = 1,
+                        .to = gp,
+                        .to_row = p.sj,
+                        .a = matrix(g, 1, 0),
+                        .b = matrix(y, q.sj, 0)});
     } else {
         for (ptrdiff_t j = 0; j < d->n; j++)
             for (ptrdiff_t k = 0; k < d->m; k++)
@@ -329,22 +388,37 @@ static void reverse_factor(const Dot *d, int along, Factor p, Factor q, const do
 
 static void reverse_dot(const Code *code, const Instr *i, const double *u, double *gu) {
     Dot d = get_dot(code, i);
-    int swapped = 0, along = d.pairs ? NEITHER : orient(&d, &swapped);
+    int swapped, along = orient(&d, &swapped);
     const double *g = gu + i->out;
     if (i->flags & C_ACTIVE)
         for (ptrdiff_t j = 0; j < d.n; j++) gu[d.c + j * d.sc] += g[j];
-    if (d.pairs) {
-        const int32_t *pair = d.pairs;
-        for (ptrdiff_t j = 0; j < d.n; j++)
-            for (ptrdiff_t k = 0; k < d.m; k++, pair += 2) {
-                if (i->flags & A_ACTIVE) gu[pair[0]] += g[j] * u[pair[1]];
-                if (i->flags & B_ACTIVE) gu[pair[1]] += g[j] * u[pair[0]];
-            }
-    } else {
-        if (i->flags & (swapped ? B_ACTIVE : A_ACTIVE)) reverse_factor(&d, along, d.a, d.b, u, gu, g);
-        if (i->flags & (swapped ? A_ACTIVE : B_ACTIVE)) reverse_factor(&d, along, d.b, d.a, u, gu, g);
-    }
+    if (i->flags & (swapped ? B_ACTIVE : A_ACTIVE)) reverse_factor(&d, along, d.a, d.b, u, gu, g);
+    if (i->flags & (swapped ? A_ACTIVE : B_ACTIVE)) reverse_factor(&d, along, d.b, d.a, u, gu, g);
     memset(gu + i->out, 0, d.n * sizeof(double));
+}
+
+static void forward_pairs(const Code *code, const Instr *i, double *u) {
+    const Dot d = get_dot(code, i);
+    const int32_t *pair = d.pairs;
+    for (ptrdiff_t j = 0; j < d.n; j++) {
+        double sum = d.c < 0 ? 0 : u[d.c + j * d.sc];
+        for (ptrdiff_t k = 0; k < d.m; k++, pair += 2) sum += u[pair[0]] * u[pair[1]];
+        u[i->out + j] = sum;
+    }
+}
+
+static void reverse_pairs(const Code *code, const Instr *i, const double *u, double *gu) {
+    const Dot d = get_dot(code, i);
+    const int32_t *pair = d.pairs;
+    for (ptrdiff_t j = 0; j < d.n; j++) {
+        const double g = gu[i->out + j];
+        gu[i->out + j] = 0;
+        if (i->flags & C_ACTIVE) gu[d.c + j * d.sc] += g;
+        for (ptrdiff_t k = 0; k < d.m; k++, pair += 2) {
+            if (i->flags & A_ACTIVE) gu[pair[0]] += g * u[pair[1]];
+            if (i->flags & B_ACTIVE) gu[pair[1]] += g * u[pair[0]];
+        }
+    }
 }
 
 /* Scalar code: lookups, and the sweeps. */
@@ -364,8 +438,9 @@ static void reverse_take(const Code *code, const Instr *i, const double *u, doub
     }
 }
 
-/* Scalar code: the sweeps. Most programs of one sample are made of single operations, n == 1. A streak
- * of one op is a loop of its own, without the jump by op that the processor could not foresee. */
+/* Scalar code: the sweeps. Most programs of one sample are made of single operations, n == 1. A
+ * streak of one op is a loop of its own, without the jump by op that the processor could not
+ * foresee. */
 
 INLINE int is_single(const Instr *i, int op) {
     return i->op == op && i->n == 1 && !(i->flags & STRIDED);
@@ -388,8 +463,9 @@ INLINE const Instr *forward_streak(const Instr *i, const Instr *end, double *u) 
     return i;
 }
 
-/* How far ahead, in slots, the reverse sweep fetches: the first touch of a cache line is that of an operand,
- * which may be any within some thousand slots before the output, so the processor cannot foresee it. */
+/* How far ahead, in slots, the reverse sweep fetches: the first touch of a cache line is that of an
+ * operand, which may be any within some thousand slots before the output, so the processor cannot
+ * foresee it. */
 enum { AHEAD = 8192 };
 INLINE void fetch_ahead(const double *u, const double *gu, ptrdiff_t slot) {
     slot = slot < AHEAD ? 0 : slot - AHEAD;
@@ -398,19 +474,21 @@ INLINE void fetch_ahead(const double *u, const double *gu, ptrdiff_t slot) {
 }
 
 /* The same backwards, from i down to begin; all have the flags of the first. */
-INLINE const Instr *reverse_streak(const Instr *i, const Instr *begin, const double *u, double *gu) {
+INLINE const Instr *reverse_streak(const Instr *i, const Instr *begin, const double *u,
+                                   double *gu) {
     const int flags = i->flags;
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)                                            \
-    case OP_##NAME:                                                                                        \
-        do {                                                                                               \
-            const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out], g = gu[i->out];      \
-            (void)a, (void)b, (void)v;                                                                     \
-            fetch_ahead(u, gu, i->out);                                                                    \
-            gu[i->out] = 0;                                                                                \
-            if (flags & A_ACTIVE) gu[i->a] += g * (by_a);                                                  \
-            if (arity == 2 && flags & B_ACTIVE) gu[i->b] += g * (by_b);                                    \
-        } while (--i >= begin && is_single(i, OP_##NAME) && i->flags == flags);                            \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)                       \
+    case OP_##NAME:                                                                   \
+        do {                                                                          \
+            const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out], \
+                         g = gu[i->out];                                              \
+            (void)a, (void)b, (void)v;                                                \
+            fetch_ahead(u, gu, i->out);                                               \
+            gu[i->out] = 0;                                                           \
+            if (flags & A_ACTIVE) gu[i->a] += g * (by_a);                             \
+            if (arity == 2 && flags & B_ACTIVE) gu[i->b] += g * (by_b);               \
+        } while (--i >= begin && is_single(i, OP_##NAME) && i->flags == flags);       \
         break;
         ALL_OPS(X)
 #undef X
@@ -420,7 +498,7 @@ INLINE const Instr *reverse_streak(const Instr *i, const Instr *begin, const dou
 
 /* An affine dot of so few terms that the kernels would take longer. */
 INLINE int is_short_dot(const Code *code, const Instr *i) {
-    return i->op == OP_DOT && !(i->flags & GATHER) && i->n * code->more[i->a] <= 64;
+    return i->op == OP_DOT && !(i->flags & GATHER) && (ptrdiff_t)i->n * code->more[i->a] <= 64;
 }
 
 INLINE void forward_short_dot(const Code *code, const Instr *i, double *u) {
@@ -456,10 +534,14 @@ static void forward(const Code *code, double *u) {
             i = forward_streak(i, end, u);
             continue;
         }
-        if (is_short_dot(code, i)) forward_short_dot(code, i, u);
-        else if (i->op == OP_DOT) forward_dot(code, i, u);
-        else if (i->op == OP_TAKE) forward_take(code, i, u);
-        else forward_run(code, i, u);
+        if (is_short_dot(code, i))
+            forward_short_dot(code, i, u);
+        else if (i->op == OP_DOT)
+            (i->flags & GATHER ? forward_pairs : forward_dot)(code, i, u);
+        else if (i->op == OP_TAKE)
+            forward_take(code, i, u);
+        else
+            forward_run(code, i, u);
         i++;
     }
 }
@@ -467,15 +549,22 @@ static void forward(const Code *code, double *u) {
 static void reverse(const Code *code, const double *u, double *gu) {
     const Instr *begin = code->instrs, *i = begin + code->count - 1;
     while (i >= begin) {
-        if (i->flags & ACTIVE && i->op < OP_PLAIN && is_single(i, i->op)) {
+        if (!(i->flags & ACTIVE)) {
+            i--;
+            continue;
+        }
+        if (i->op < OP_PLAIN && is_single(i, i->op)) {
             i = reverse_streak(i, begin, u, gu);
             continue;
         }
-        if (!(i->flags & ACTIVE)) ;
-        else if (is_short_dot(code, i)) reverse_short_dot(code, i, u, gu);
-        else if (i->op == OP_DOT) reverse_dot(code, i, u, gu);
-        else if (i->op == OP_TAKE) reverse_take(code, i, u, gu);
-        else reverse_run(code, i, u, gu);
+        if (is_short_dot(code, i))
+            reverse_short_dot(code, i, u, gu);
+        else if (i->op == OP_DOT)
+            (i->flags & GATHER ? reverse_pairs : reverse_dot)(code, i, u, gu);
+        else if (i->op == OP_TAKE)
+            reverse_take(code, i, u, gu);
+        else
+            reverse_run(code, i, u, gu);
         i--;
     }
 }
@@ -490,7 +579,7 @@ typedef struct {
     ptrdiff_t lanes;
 } Block;
 
-/* One number a lane: the block of a varying slot, or `buffer` filled with the number of a uniform one. */
+/* One number a lane: the block of a varying slot; or `buffer`, filled with a uniform number. */
 static const double *spread(const Block *s, ptrdiff_t slot, int varying, double *buffer) {
     if (varying) return s->v + slot * s->lanes;
     for (ptrdiff_t l = 0; l < s->lanes; l += W) store(buffer + l, splat(s->u[slot]), W);
@@ -505,7 +594,8 @@ INLINE void clear(double *x, ptrdiff_t lanes) {
 INLINE void give(const Block *s, ptrdiff_t slot, int varying, const double *gx) {
     if (varying) {
         double *to = s->gv + slot * s->lanes;
-        for (ptrdiff_t l = 0; l < s->lanes; l += W) store(to + l, load(to + l, W) + load(gx + l, W), W);
+        for (ptrdiff_t l = 0; l < s->lanes; l += W)
+            store(to + l, load(to + l, W) + load(gx + l, W), W);
     } else {
         for (double *to = s->acc + slot * 8, *end = to + 8; to < end; to += W, gx += W) {
             vec sum = load(to, W);
@@ -587,71 +677,87 @@ static Matrix factor(const Block *s, Factor x, int varying) {
 
 static void forward_dot_lanes(const Block *s, const Instr *i) {
     const ptrdiff_t lanes = s->lanes;
-    Dot d = get_dot(s->code, i);
-    int a_varying = !!(i->flags & A_VARYING), c_varying = !!(i->flags & C_VARYING);
-    double *out = s->v + i->out * lanes;
-    const double *c = d.c < 0 ? NULL : c_varying ? s->v + d.c * lanes : s->u + d.c;
-    ptrdiff_t c_row = c_varying ? d.sc * lanes : d.sc;
-    const Matrix a = factor(s, d.a, a_varying), b = factor(s, d.b, 1);
+    const Dot d = get_dot(s->code, i);
+    const int a_varying = i->flags & A_VARYING, c_varying = i->flags & C_VARYING;
+    Combine t = {.lanes = lanes,
+                 .rows = d.n,
+                 .m = d.m,
+                 .out = s->v + i->out * lanes,
+                 .out_row = lanes,
+                 .a = factor(s, d.a, a_varying),
+                 .a_lanes = a_varying,
+                 .b = factor(s, d.b, 1),
+                 .c_lanes = c_varying,
+                 .apart = 1,
+                 .pairs = d.pairs};
+    if (d.c >= 0) {
+        t.c = c_varying ? s->v + d.c * lanes : s->u + d.c;
+        t.c_row = c_varying ? d.sc * lanes : d.sc;
+    }
     if (!d.pairs) {
-        combine(1, lanes, d.n, d.m, out, lanes, c, c_row, c_varying, a, a_varying, b);
+        combine(t);
         return;
     }
+    t.rows = 1;
     for (ptrdiff_t j = 0; j < d.n; j++) {
-        combine_pairs(lanes, d.m, out, c, c_varying, a, a_varying, b, d.pairs);
-        d.pairs += 2 * d.m, out += lanes;
-        if (c) c += c_row;
+        combine(t);
+        t.pairs += 2 * d.m, t.out += lanes;
+        if (t.c) t.c += t.c_row;
     }
 }
 
-/* Adds to the adjoints of the varying factor p: those of the outputs, g, times the other factor, q. */
+/* Adds to the adjoints of the varying factor p: those of the outputs, g, times the other, q. */
 static void reverse_varying(const Block *s, const Dot *d, Factor p, Factor q, int q_varying,
                             const double *g) {
-    const ptrdiff_t lanes = s->lanes;
+    const ptrdiff_t lanes = s->lanes, row = p.sj * lanes, col = p.sk * lanes;
+    const Matrix y = factor(s, q, q_varying);
     double *gp = s->gv + p.slot * lanes;
-    Matrix y = factor(s, q, q_varying);
-    p.sj *= lanes, p.sk *= lanes;
-    if (!p.sj && p.sk) { /* shared by the outputs: summed over them in registers */
-        combine(1, lanes, d->m, d->n, gp, p.sk, gp, p.sk, 1, matrix(y.at, y.col, y.row), q_varying,
-                matrix(g, 0, lanes));
-    } else if (p.sj && !p.sk) {
-        combine(1, lanes, d->n, d->m, gp, p.sj, gp, p.sj, 1, y, q_varying, matrix(g, lanes, 0));
+    Combine t = {
+        .lanes = lanes, .out = gp, .c = gp, .c_lanes = 1, .a_lanes = q_varying, .apart = 1};
+    if (!row && col) { /* shared by the outputs, over which it is summed in registers */
+        t.rows = d->m, t.out_row = t.c_row = col, t.m = d->n;
+        t.a = matrix(y.at, y.col, y.row), t.b = matrix(g, 0, lanes);
+        combine(t);
+    } else if (row && !col) { /* one number or block an output */
+        t.rows = d->n, t.out_row = t.c_row = row, t.m = d->m;
+        t.a = y, t.b = matrix(g, lanes, 0);
+        combine(t);
     } else {
-        for (ptrdiff_t j = 0; j < d->n; j++, gp += p.sj, y.at += y.row, g += lanes)
-            distribute(lanes, d->m, gp, p.sk, g, y.at, y.col, q_varying);
+        for (ptrdiff_t j = 0; j < d->n; j++)
+            distribute(lanes, d->m, gp + j * row, col, g + j * lanes, y.at + j * y.row, y.col,
+                       q_varying);
     }
 }
 
-/* The same for a pair of slots, and one output; p may be uniform too. */
-static void reverse_pair(const Block *s, ptrdiff_t p, int p_varying, ptrdiff_t q, int q_varying,
-                         const double *g) {
-    const Matrix y = factor(s, (Factor){q, 0, 0}, q_varying);
-    if (p_varying) distribute(s->lanes, 1, s->gv + p * s->lanes, 0, g, y.at, 0, q_varying);
-    else reduce_lanes(s->lanes, 1, 1, s->acc + 8 * p, 0, 0, matrix(g, 0, 0), y);
+static void reverse_factors(const Block *s, const Dot *d, int flags, const double *g) {
+    const int a_varying = flags & A_VARYING;
+    if (flags & A_ACTIVE && a_varying) reverse_varying(s, d, d->a, d->b, 1, g);
+    if (flags & A_ACTIVE && !a_varying)
+        reduce_to_eight((Reduce){.lanes = s->lanes,
+                                 .rows = d->n,
+                                 .cols = d->m,
+                                 .to = s->acc + 8 * d->a.slot,
+                                 .to_row = 8 * d->a.sj,
+                                 .to_col = 8 * d->a.sk,
+                                 .a = matrix(g, s->lanes, 0),
+                                 .b = factor(s, d->b, 1)});
+    if (flags & B_ACTIVE) reverse_varying(s, d, d->b, d->a, a_varying, g);
 }
 
 static void reverse_dot_lanes(const Block *s, const Instr *i) {
     const ptrdiff_t lanes = s->lanes;
-    Dot d = get_dot(s->code, i);
-    int a_varying = !!(i->flags & A_VARYING);
+    const Dot d = get_dot(s->code, i);
+    const int32_t *pair = d.pairs;
     double *g = s->gv + i->out * lanes;
     if (i->flags & C_ACTIVE)
         for (ptrdiff_t j = 0; j < d.n; j++)
             give(s, d.c + j * d.sc, i->flags & C_VARYING, g + j * lanes);
-    if (d.pairs) {
-        for (ptrdiff_t j = 0; j < d.n; j++)
-            for (ptrdiff_t k = 0; k < d.m; k++, d.pairs += 2) {
-                int a = d.pairs[0], b = d.pairs[1];
-                if (i->flags & A_ACTIVE) reverse_pair(s, a, a_varying, b, 1, g + j * lanes);
-                if (i->flags & B_ACTIVE) reverse_pair(s, b, 1, a, a_varying, g + j * lanes);
-            }
-    } else {
-        if (i->flags & A_ACTIVE && a_varying) reverse_varying(s, &d, d.a, d.b, 1, g);
-        else if (i->flags & A_ACTIVE)
-            reduce_lanes(lanes, d.n, d.m, s->acc + 8 * d.a.slot, 8 * d.a.sj, 8 * d.a.sk, matrix(g, lanes, 0),
-                         factor(s, d.b, 1));
-        if (i->flags & B_ACTIVE) reverse_varying(s, &d, d.b, d.a, a_varying, g);
-    }
+    if (!d.pairs) reverse_factors(s, &d, i->flags, g);
+    for (ptrdiff_t j = 0; d.pairs && j < d.n; j++)
+        for (ptrdiff_t k = 0; k < d.m; k++, pair += 2) { /* each pair as a dot of its own */
+            const Dot one = {.n = 1, .m = 1, .a.slot = pair[0], .b.slot = pair[1]};
+            reverse_factors(s, &one, i->flags, g + j * lanes);
+        }
     memset(g, 0, d.n * lanes * sizeof(double));
 }
 
@@ -681,8 +787,10 @@ static void reverse_take_lanes(const Block *s, const Instr *i) {
     for (ptrdiff_t j = 0; j < i->n; j++)
         for (ptrdiff_t l = 0; l < s->lanes; l++) {
             ptrdiff_t slot = taken(&t, rows[l], j);
-            if (i->flags & B_VARYING) s->gv[slot * s->lanes + l] += *g;
-            else s->acc[slot * 8 + (l & 7)] += *g;
+            if (i->flags & B_VARYING)
+                s->gv[slot * s->lanes + l] += *g;
+            else
+                s->acc[slot * 8 + (l & 7)] += *g;
             *g++ = 0;
         }
 }
@@ -690,20 +798,26 @@ static void reverse_take_lanes(const Block *s, const Instr *i) {
 static void forward_lanes(const Code *code, const double *u, double *v, ptrdiff_t lanes) {
     Block s = {code, u, v, NULL, NULL, lanes};
     for (const Instr *i = code->instrs, *end = i + code->count; i < end; i++) {
-        if (i->op == OP_DOT) forward_dot_lanes(&s, i);
-        else if (i->op == OP_TAKE) forward_take_lanes(&s, i);
-        else forward_run_lanes(&s, i);
+        if (i->op == OP_DOT)
+            forward_dot_lanes(&s, i);
+        else if (i->op == OP_TAKE)
+            forward_take_lanes(&s, i);
+        else
+            forward_run_lanes(&s, i);
     }
 }
 
-static void reverse_lanes(const Code *code, const double *u, const double *v, double *acc, double *gv,
-                          ptrdiff_t lanes) {
+static void reverse_lanes(const Code *code, const double *u, const double *v, double *acc,
+                          double *gv, ptrdiff_t lanes) {
     Block s = {code, u, (double *)v, acc, gv, lanes};
     for (const Instr *i = code->instrs + code->count; i-- > code->instrs;) {
         if (!(i->flags & ACTIVE)) continue;
-        if (i->op == OP_DOT) reverse_dot_lanes(&s, i);
-        else if (i->op == OP_TAKE) reverse_take_lanes(&s, i);
-        else reverse_run_lanes(&s, i);
+        if (i->op == OP_DOT)
+            reverse_dot_lanes(&s, i);
+        else if (i->op == OP_TAKE)
+            reverse_take_lanes(&s, i);
+        else
+            reverse_run_lanes(&s, i);
     }
 }
 
@@ -719,7 +833,8 @@ const Engine *ENGINE_OF(ENGINE)(void) {
     return &engine;
 }
 
-#ifdef X86_ENGINES /* in the baseline's object alone, which runs on any processor: is there more than one? */
+/* Defined for the baseline alone, whose code runs on any processor: are there other engines? */
+#ifdef X86_ENGINES
 const Engine *engine_avx2(void);
 const Engine *engine_avx512(void);
 

@@ -254,17 +254,36 @@ cdef Buffers uniform_buffers(Code code):
     return buffers
 
 
+cdef int locate(Program program) except -1:
+    """Make program.indices those of the captured Values; valid until anything may collect.
+
+    They are remembered where all are of the old generation: parameters, which stay where they are.
+    """
+    cdef Py_ssize_t k
+    cdef int32_t index, last = -1
+    if LIKELY(program.located == tape.renumbered):
+        return 0
+    program.located = -1
+    for k in range(program.captures):
+        index = (<Value> PyTuple_GET_ITEM(program.captured, k)).index
+        if index < 0:
+            raise no_node()
+        program.indices[k] = index
+        last = max(last, index)
+    if last < tape.old:
+        program.located = tape.renumbered
+    return 0
+
+
 cdef int gather(Program program, Code code, const double *numbers, double *u) except -1:
     """Read the captured Values, and the inputs that all samples share, into their slots."""
     cdef Py_ssize_t k
-    cdef int32_t slot, index
-    for k in range(len(program.captured)):
+    cdef int32_t slot
+    locate(program)
+    for k in range(program.captures):
         slot = code.captured_slot[k]
         if slot >= 0:
-            index = (<Value> PyTuple_GET_ITEM(program.captured, k)).index
-            if index < 0:
-                raise no_node()
-            u[slot] = node_at(index).data
+            u[slot] = node_at(program.indices[k]).data
     for k in range(program.input_count):
         slot = code.input_slot[k]
         if slot >= 0 and not code.mapped[k]:
@@ -280,8 +299,8 @@ cdef object push_call(Program program, Code code, double primal, const double *g
 
     values: (number of the input, Value); mapped_values: (partial, Value).
     """
-    cdef Py_ssize_t k, first, count = len(program.captured)
-    cdef int32_t slot, index
+    cdef Py_ssize_t k, first, count = program.captures
+    cdef int32_t slot
     cdef PyObject *facade = new_facade()
     result = handed_over(facade)
     if values is not None:
@@ -289,11 +308,13 @@ cdef object push_call(Program program, Code code, double primal, const double *g
     if mapped_values is not None:
         count += len(mapped_values)
     reserve(1, count)
+    locate(program)
     first = tape.edges
-    for k in range(len(program.captured)):
+    for k in range(program.captures):
         slot = code.captured_slot[k]
         if slot >= 0:
-            push_parent((<Value> PyTuple_GET_ITEM(program.captured, k)).index, scale * gu[slot], first)
+            CHECK(program.indices[k] == (<Value> PyTuple_GET_ITEM(program.captured, k)).index)
+            push_edge(program.indices[k], scale * gu[slot])
     if values is not None:
         for number, value in values:
             slot = code.input_slot[<Py_ssize_t> number]
@@ -317,7 +338,7 @@ cdef inline int push_parent(int32_t index, double partial, Py_ssize_t first) exc
 cdef void clear_leaves(Program program, Code code, double *gu) noexcept:
     """Adjoints of leaves are taken by no instruction: set them to 0 for the next sweep."""
     cdef Py_ssize_t k
-    for k in range(len(program.captured)):
+    for k in range(program.captures):
         if code.captured_slot[k] >= 0:
             gu[code.captured_slot[k]] = 0
     for k in range(program.input_count):
@@ -1031,20 +1052,17 @@ cdef class Program(Callable):
     cdef Py_ssize_t input_count
     cdef bint single                    # the result is one number
     cdef tuple limits                   # (input, rows of the shortest table that it is an index into)
+    cdef Py_ssize_t captures
+    cdef int32_t *indices               # of the captured Values, see locate
+    cdef Py_ssize_t located             # tape.renumbered when they were read; -1: to be read anew
     cdef dict codes
     cdef Code plain                     # for one sample, derivatives by the captured alone
 
-    def __init__(self, graph, captured, spec, result_spec, baked, names, optimize, used=None):
-        self.graph, self.captured, self.spec = graph, tuple(captured), tuple(spec)
-        self.result_spec, self.baked, self.names = tuple(result_spec), dict(baked), tuple(names)
-        self.optimize, self.used = optimize, used or {}
-        self.arguments = arguments_of(self.spec, self.names)
-        self.input_count = 0
-        for argument in self.arguments:
-            self.input_count += argument.count
-        self.single = self.result_spec == ('f',)
-        self.limits = limits_of(graph)
-        self.codes = {}
+    def __init__(self, *args, **keywords):
+        raise TypeError('programs are made by micrograd_c.compile and micrograd_c.load')
+
+    def __dealloc__(self):
+        free(self.indices)
 
     cdef tuple names_of(self):
         return self.names
@@ -1116,6 +1134,24 @@ cdef class Program(Callable):
         return restored_program, state
 
 
+cdef Program new_program(graph, captured, spec, result_spec, baked, names, optimize, used):
+    """A program of a graph that holds together; used: for each input in `baked`, the line that used it."""
+    cdef Program program = Program.__new__(Program)
+    program.graph, program.captured, program.spec = graph, tuple(captured), tuple(spec)
+    program.result_spec, program.baked, program.names = tuple(result_spec), dict(baked), tuple(names)
+    program.optimize, program.used = optimize, used
+    program.arguments = arguments_of(program.spec, program.names)
+    for argument in program.arguments:
+        program.input_count += argument.count
+    program.single = program.result_spec == ('f',)
+    program.limits = limits_of(graph)
+    program.codes = {}
+    program.captures = len(program.captured)
+    program.indices = <int32_t *> allocated(program.captures, sizeof(int32_t))
+    program.located = -1
+    return program
+
+
 def restored_program(arrays, numbers, spec, result_spec, baked, names, optimize):
     """A Program, as pickle and `load` make it."""
     graph = Graph(*arrays)
@@ -1123,7 +1159,7 @@ def restored_program(arrays, numbers, spec, result_spec, baked, names, optimize)
     for argument in arguments_of(spec, names):
         inputs += argument.count
     check_graph(graph, inputs, len(numbers))
-    return Program(graph, [Value(x) for x in numbers], spec, result_spec, baked, names, optimize)
+    return new_program(graph, [Value(x) for x in numbers], spec, result_spec, baked, names, optimize, {})
 
 
 def limits_of(graph):
@@ -1271,8 +1307,8 @@ cdef Program traced_program(Function function, tuple spec, Inputs inputs):
         end_trace()
     if function.optimize:
         graph = optimized(graph)
-    return Program(graph, captured, spec, result_spec, {k: int(inputs.numbers[k]) for k in sorted(baked)},
-                   function.names, function.optimize, baked)
+    return new_program(graph, captured, spec, result_spec, {k: int(inputs.numbers[k]) for k in sorted(baked)},
+                       function.names, function.optimize, baked)
 
 
 def optimized(graph):

@@ -73,6 +73,7 @@ cdef struct Tape:
     Py_ssize_t recent       # about the most nodes that were live of late: what programs come back to
     Py_ssize_t recent_edges
     Py_ssize_t old          # the nodes before this one have survived a collect
+    Py_ssize_t renumbered   # how often nodes before `old` may have got other indices or lost their facade
     int hold                # while not 0, nothing is collected: indices are in flight
     int sweeping            # reverse sweeps under way (more than one where closures nest them)
     Py_ssize_t pinned       # facades that the tape owns

@@ -512,6 +512,7 @@ cdef void detach(Value self) noexcept:
         node_at(self.index).facade = NULL
         tape.ops[self.index] &= ~USER
         self.index = -1
+        tape.renumbered += 1
     if self.pinned:
         self.pinned = False
         tape.pinned -= 1

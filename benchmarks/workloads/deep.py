@@ -36,7 +36,7 @@ def _(nodes):
 
 
 deep.on("xad")(xad_chain)
-deep.on("torch", note="0-d tensors")(torch_chain)
+deep.on("torch", scale=0.1, note="0-d tensors")(torch_chain)
 deep.on("autograd", scale=0.1)(autograd_chain)
 
 

@@ -35,11 +35,12 @@ def start():
 
 @lru_cache(maxsize=1)
 def mixed_program(operations):
-    """[(name, operands)] where an operand is the index of an input, or INPUTS + that of a result.
+    """(program, values): [(name, operands)], and the numbers of the inputs and of all results.
 
-    The first operand is the result that has waited longest, so that every one is needed, the second
-    an input or a recent result. So many inputs that a result depends less and less on what is long
-    past: a program that grew its rounding errors could not be checked.
+    An operand is an index into the values. The first one is the result that has waited longest, so
+    that every one is needed, the second an input or a recent result. So many inputs that a result
+    depends less and less on what is long past: a program that grew its rounding errors could not be
+    checked.
     """
     rng = np.random.default_rng(1)
     chances = np.array([chance for chance, _, _ in OPERATIONS.values()])
@@ -62,14 +63,12 @@ def mixed_program(operations):
         waiting.append(len(values))
         values.append(value)
         program.append((name, operands))
-    return program
+    return program, values
 
 
 def mixed_by_hand(operations):
     """The program's result and its gradient by the inputs."""
-    values, program = start(), mixed_program(operations)
-    for name, operands in program:
-        values.append(OPERATIONS[name][1](*(values[k] for k in operands)))
+    program, values = mixed_program(operations)
     summed = range(INPUTS + EVERY - 1, len(values), EVERY)
     adjoints = [0.0] * len(values)
     for k in summed:
@@ -95,7 +94,8 @@ mixed = workload(
 
 def interpreter(functions, operations):
     """The program as a function of the inputs; `functions` are the engine's own, by name."""
-    program = [(functions[name], operands) for name, operands in mixed_program(operations)]
+    instructions, _ = mixed_program(operations)
+    program = [(functions[name], operands) for name, operands in instructions]
 
     def function(inputs):
         values, total = list(inputs), 0.0
