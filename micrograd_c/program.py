@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import math
 import os
 import weakref
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, overload
@@ -149,7 +151,8 @@ def _numbers(result: Any, sources: list[Value]) -> list[float]:
 def _difference(x: float, y: float) -> float:
     if x == y or (x != x and y != y):
         return 0.0
-    return abs(x - y) / max(1.0, abs(y))
+    difference = abs(x - y) / max(1.0, abs(y))
+    return difference if math.isfinite(difference) else math.inf
 
 
 # -------------------------------------------------------------------------------------- listings
@@ -180,8 +183,9 @@ def input_names(program: Program) -> list[str]:
 
 
 def node_names(program: Program) -> list[str]:
-    """A name for each node: an input's, a captured Value's label, a constant's number, t0, ..."""
+    """A name for each node: an input's, a captured Value's, a constant's number, %0, %1, ..."""
     inputs = input_names(program)
+    captured = captured_names(program, set(inputs))
     names = []
     count = 0
     graph = program.graph
@@ -189,15 +193,27 @@ def node_names(program: Program) -> list[str]:
         graph.op.tolist(), graph.lhs.tolist(), graph.rhs.tolist(), graph.data.tolist()
     ):
         if op:
-            names.append(f"t{count}")
+            names.append(f"%{count}")
             count += 1
         elif kind == CONSTANT:
             names.append(f"{data:.6g}")
         elif kind == INPUT:
             names.append(inputs[number])
         else:
-            names.append(str(program.captured[number].label) or f"c{number}")
+            names.append(captured[number])
     return names
+
+
+def captured_names(program: Program, taken: set[str]) -> list[str]:
+    """For each captured Value its label, where that is a name and no other's, else c0, c1, ..."""
+    labels = [str(v.label) for v in program.captured]
+    uses = Counter(labels)
+    return [
+        label
+        if label and label.isprintable() and uses[label] == 1 and label not in taken
+        else f"c{k}"
+        for k, label in enumerate(labels)
+    ]
 
 
 def instructions(
@@ -260,7 +276,7 @@ ARRAYS = {
     "captured": "<f8",
     "signature": "u1",
 }
-MOST_INPUTS = 2**31 - 1
+MOST_INPUTS = 2**24
 DEEPEST = 200
 PLAIN_TYPES = {"bool": bool, "str": str, "NoneType": type(None), "int": int}
 
@@ -362,6 +378,8 @@ def _spec_item_out(item: Any) -> Any:
     if kind == "=":
         if item[1] == "array":
             return ["=", "array", [list(item[2][0]), item[2][1].hex()]]
+        if item[1] not in PLAIN_TYPES.values():
+            raise TypeError(f"a program is saved without arguments such as {item[2]!r}")
         return ["=", item[1].__name__, item[2]]
     if kind == "n":
         return ["(", len(item[1]._fields)]

@@ -12,6 +12,7 @@ from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE
 import copyreg
 import math
 import operator
+import os
 from collections import namedtuple
 
 include "tape.pyx"

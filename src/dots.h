@@ -87,10 +87,8 @@ INLINE Matrix matrix(const double *at, ptrdiff_t row, ptrdiff_t col) {
     return (Matrix){at, row, col};
 }
 
-/* For r < rows and l < lanes:
- * out(r)[l] = c(r)[l] + the sum over k < m of a(r, k)[l] * b(r, k)[l], with out(r) at out + r *
- * out_row.
- */
+/* out(r)[l] = c(r)[l] + the sum over k < m of a(r, k)[l] * b(r, k)[l], for r < rows and l < lanes;
+ * out(r) is at out + r * out_row, c(r) at c + r * c_row. */
 typedef struct {
     ptrdiff_t lanes, rows, m;
     double *out;

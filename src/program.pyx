@@ -8,6 +8,7 @@ cdef enum:
     BLOCKS_A_CHUNK = 4          # at least: what a chunk costs by itself is spread over them
     MOST_CHUNKS = 64
     LONG_CODE = 4096            # instructions worth giving up the GIL for
+    MOST_THREADS = 1024
 
 cdef class Code
 cdef class Callable
@@ -15,12 +16,12 @@ cdef class Program(Callable)
 
 cdef const Engine *engine = NULL
 cdef int thread_count = 1
-thread_pool = None
+cdef object thread_pool = None
+cdef int pool_process = -1
 
 
 cdef int select_engine() except -1:
     global engine
-    import os
     cdef bytes name = os.environ.get('MICROGRAD_C_ISA', '').encode()
     if name:
         engine = engine_select(name)
@@ -57,24 +58,20 @@ def set_num_threads(n):
     2
     >>> set_num_threads(1)
     """
-    global thread_count, thread_pool
-    from operator import index
-    n = index(n)
-    if not 1 <= n <= 1024:
-        raise ValueError(f'the number of threads must be from 1 to 1024, not {n}')
-    if thread_pool is not None and n != thread_count:
-        thread_pool.shutdown(wait=False)
-        thread_pool = None
+    global thread_count
+    n = operator.index(n)
+    if not 1 <= n <= MOST_THREADS:
+        raise ValueError(f'the number of threads must be from 1 to {MOST_THREADS}, not {n}')
     thread_count = n
 
 
 cdef object pool_of_threads():
-    global thread_pool
-    import os
+    """The threads besides the calling one; each starts when it is first needed."""
+    global thread_pool, pool_process
     from concurrent.futures import ThreadPoolExecutor
-    if thread_pool is None or thread_pool.process != os.getpid():   # threads do not survive a fork
-        thread_pool = ThreadPoolExecutor(thread_count - 1, 'micrograd_c')
-        thread_pool.process = os.getpid()
+    if pool_process != os.getpid():     # threads do not survive a fork
+        thread_pool = ThreadPoolExecutor(MOST_THREADS, 'micrograd_c')
+        pool_process = os.getpid()
     return thread_pool
 
 
@@ -763,14 +760,13 @@ def array_of_samples(leaves, shape, n):
 
 cdef object chosen_arguments(Program program, argnums):
     """The arguments that argnums names, and a mask of their inputs."""
-    from operator import index
     mask = bytearray(program.input_count)
     numbers = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
     arguments = []
     positional = [a for a in program.arguments if not isinstance(a.name, str)]
     for number in numbers:
         try:
-            argument = positional[index(number)]
+            argument = positional[operator.index(number)]
         except IndexError:
             raise ValueError(f'argnums={argnums!r}: there are {len(positional)} positional arguments') from None
         if not argument.count or argument.integers:
@@ -972,6 +968,8 @@ cdef class Callable:
     def sum(self, /, *args, **keywords):
         """The sum of the results over samples, as Values with its gradient; 0 for none. Arguments: see `mean`."""
         cdef Samples samples = self.take_samples(args, keywords)
+        if samples.unknown:
+            return Value(0)
         return reduced(self.program_of(samples.one, samples), samples, 1)
 
     def map(self, /, *args, **keywords):
@@ -980,6 +978,9 @@ cdef class Callable:
         Arguments: see `mean`.
         """
         cdef Samples samples = self.take_samples(args, keywords)
+        if samples.unknown:
+            import numpy
+            return numpy.empty(0)
         return mapped(self.program_of(samples.one, samples), samples)
 
     @property
@@ -1081,7 +1082,7 @@ cdef class Program(Callable):
 
     def __call__(self, /, *args, **keywords):
         if trace.thread:
-            refuse(None, MANY)
+            refuse(None, A_PROGRAM)
         cdef Inputs inputs = inputs_of(args, keywords, self.names)
         return call_one(self.program_of(inputs, None), inputs)
 
@@ -1264,6 +1265,14 @@ cdef class Function(Callable):
         from micrograd_c.program import bound
         return bound(self, instance)
 
+    def __reduce__(self):
+        """By name where it is found so; else the function alone, to be traced anew."""
+        found = sys.modules.get(getattr(self, '__module__', None))
+        name = getattr(self, '__qualname__', '')
+        for part in name.split('.'):
+            found = getattr(found, part, None)
+        return name if found is self else (Function, (self.function, self.optimize))
+
     @property
     def programs(self):
         """The programs traced so far, a tuple, in the order of their tracing."""
@@ -1396,9 +1405,12 @@ def reflected(function):
     return lambda x, y: function(y, x)
 
 
-for name in 'add sub mul truediv floordiv mod divmod pow lshift rshift and or xor eq ne lt le gt ge'.split():
-    function = {'divmod': divmod, 'pow': pow}.get(name) or getattr(operator, f'__{name}__')
-    setattr(Integer, f'__{name}__', with_numbers(function))
-    setattr(Integer, f'__r{name}__', with_numbers(reflected(function)))
-for name in 'abs bool ceil float floor format hash index int invert neg pos repr round str trunc'.split():
-    setattr(Integer, f'__{name}__', with_numbers(getattr(int, f'__{name}__')))
+cdef int finish_integer() except -1:
+    for name in 'add sub mul truediv floordiv mod divmod pow lshift rshift and or xor eq ne lt le gt ge'.split():
+        function = {'divmod': divmod, 'pow': pow}.get(name) or getattr(operator, f'__{name}__')
+        setattr(Integer, f'__{name}__', with_numbers(function))
+        setattr(Integer, f'__r{name}__', with_numbers(reflected(function)))
+    for name in 'abs bool ceil float floor format hash index int invert neg pos repr round str trunc'.split():
+        setattr(Integer, f'__{name}__', with_numbers(getattr(int, f'__{name}__')))
+
+finish_integer()

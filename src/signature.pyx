@@ -300,6 +300,7 @@ cdef class Samples:
     """The arguments of a mapped call: the signature of one sample, and where each sample's numbers are."""
     cdef Inputs one         # the first sample (of Values, only those that are shared)
     cdef Py_ssize_t count   # of samples; -1: not known yet
+    cdef bint unknown       # an empty list: nothing tells what a sample looks like
     cdef object counted     # the argument that told
     cdef list columns       # Columns, of the inputs that are mapped
     cdef list values        # (number of the input, sample, Value)
@@ -402,7 +403,8 @@ cdef int take_list_of_samples_apart(Samples into, object samples) except -1:
         copy_row(rows, k, sample)
         for number, value in sample.values or ():
             into.values.append((one.count + number, k, value))
-    if spec is None:    # no sample to tell
+    if spec is None:
+        into.unknown = True
         spec, size, rows = ['f'], 1, numpy.empty((0, 1))
     add_columns(into, count, size, rows)
     one.spec.extend(spec)

@@ -7,7 +7,6 @@
 from cpython.pythread cimport PyThread_get_thread_ident
 
 import linecache
-import os
 import sys
 import threading
 
@@ -40,7 +39,7 @@ READ_DATA = ('its number (.data) was read',
              ' outside of the function')
 AT_ONCE = ('data or gradients of many Values were read or assigned at once',
            'do so between calls, outside of the function')
-ASSIGNED_DATA = ('its .data was assigned', 'make a new Value, or assign between calls')
+ASSIGNED_DATA = ('.data was assigned', 'make a new Value, or assign between calls')
 READ_GRAD = ('its .grad was read', 'read gradients after backward() of what the function returns')
 ASSIGNED_GRAD = ('its .grad was assigned', 'zero gradients between calls, outside of the function')
 COMPARED = ('it was compared', 'write mg.where(a - b, x, y), which is x where a > b, or mg.max, mg.min, relu()')
@@ -50,6 +49,7 @@ CONVERTED = ('it was converted to a plain number',
 BACKWARD = ('a backward step was run inside the function', 'call backward() on what the function returns')
 OWN_OP = ('an operation of your own, given by numbers or a closure, cannot be replayed',
           'compose it of operations of Value')
+A_PROGRAM = ('a program was called', 'call the function that it was traced from')
 MANY = ('a compiled function was mapped or differentiated inside another',
         'call it, f(x), for one sample: it is then a part of the trace')
 

@@ -145,7 +145,7 @@ cdef class Value:
     def data(self, value):
         cdef double x = as_double(value, 'data')
         if trace.thread:
-            refuse(self, ASSIGNED_DATA)
+            refuse(None, ASSIGNED_DATA)
         node_at(index_of(self)).data = x
 
     @data.deleter

@@ -265,11 +265,11 @@ digraph {
     n3 [label="{ w | data -3.0000 | grad 0.0000 }" shape=record]
     n4 [label="{ c1 | data 0.5000 | grad 0.0000 }" shape=record]
     n5 [label="{ 7 }" shape=record]
-    n6 [label="{ t0 | w*x + c1 + y[0] }" shape=record]
-    n7 [label="{ t1 | t0 / y[1] }" shape=record]
-    n8 [label="{ t2 | tanh(t1) }" shape=record]
-    n9 [label="{ t3 | max(t2, 7) }" shape=record]
-    n10 [label="{ return | t3, x }" shape=record]
+    n6 [label="{ %0 | w*x + c1 + y[0] }" shape=record]
+    n7 [label="{ %1 | %0 / y[1] }" shape=record]
+    n8 [label="{ %2 | tanh(%1) }" shape=record]
+    n9 [label="{ %3 | max(%2, 7) }" shape=record]
+    n10 [label="{ return | %3, x }" shape=record]
     n3 -> n6
     n0 -> n6
     n4 -> n6
@@ -329,21 +329,23 @@ def test_a_programs_drawing_has_the_lines_of_its_listing(optimize):
     assert shown[-1 - len(lines) : -1] == lines and len(lines) == sum(program.ops.values())
     assert " ".join(shown[-1]) == str(program).splitlines()[-1].strip()
     for result, text in lines:
-        operands = set(re.findall(r"\b(?:row\d|t\d+|i|x|y|\d+)\b", text.replace("detach", "")))
+        operands = set(
+            re.findall(r"%\d+|\b(?:row\d|i|x|y|(?<!%)\d+)\b", text.replace("detach", ""))
+        )
         assert {a for a, b in edges(source) if b == result} == operands
 
 
 def test_a_value_that_an_instruction_uses_twice_is_drawn_with_one_edge():
-    assert edges(draw_dot(compiled(lambda x: x * x, 3.0)).source) == [("x", "t0"), ("t0", "return")]
+    assert edges(draw_dot(compiled(lambda x: x * x, 3.0)).source) == [("x", "%0"), ("%0", "return")]
 
 
 def test_a_long_sum_is_shortened_and_has_all_its_edges():
     w = [Value(float(k), label=f"w{k}") for k in range(50)]
     source = draw_dot(compiled(lambda x: micrograd_c.dot(w, x, start=1.5), np.ones(50))).source
     text = "w0*x[0] + w1*x[1] + w2*x[2] + ... + 1.5  (51 terms)"
-    assert ("t0", text) in boxes(source).values()
+    assert ("%0", text) in boxes(source).values()
     operands = [v.label for v in w] + [f"x[{k}]" for k in range(50)] + ["1.5"]
-    assert sorted(edges(source)) == sorted([(a, "t0") for a in operands] + [("t0", "return")])
+    assert sorted(edges(source)) == sorted([(a, "%0") for a in operands] + [("%0", "return")])
 
 
 def test_a_long_table_and_many_results_are_shortened():
@@ -352,8 +354,8 @@ def test_a_long_table_and_many_results_are_shortened():
     source = draw_dot(program).source
     shown = list(boxes(source).values())
     assert shown[-2:] == [
-        ("t0", "take([0, 1, 2, ..., 8], i)"),
-        ("return", "t0, x[0], x[1], ..., x[7]"),
+        ("%0", "take([0, 1, 2, ..., 8], i)"),
+        ("return", "%0, x[0], x[1], ..., x[7]"),
     ]
     assert len(edges(source)) == 10 + 9
 
@@ -362,7 +364,7 @@ def test_factors_of_1_are_left_out_and_what_looks_like_one_is_not():
     one, x = Value(2.0, label="1"), Value(3.0, label="x")
     program = compiled(lambda: one * x + 1.00000001 * x + x)
     assert "1*x + 1*x + x" in str(program)
-    assert ("t0", "1*x + 1*x + x") in boxes(draw_dot(program).source).values()
+    assert ("%0", "1*x + 1*x + x") in boxes(draw_dot(program).source).values()
 
 
 def test_what_is_not_used_is_not_drawn():
