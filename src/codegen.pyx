@@ -1,6 +1,7 @@
 # From a graph to the code that the engines in C execute.
 #
-#   schedule    the order of the operations: by level, those of one op side by side; or as traced
+#   schedule    the order of the operations: by level, those of one op side by side; or where that makes no
+#               long runs, as traced (many samples) or by readiness (one sample)
 #   storage     a slot for every node; values that are no longer read give theirs to later ones
 #   runs        operations side by side whose operands stand at regular distances become one instruction
 #
@@ -31,7 +32,8 @@ cdef extern from "lanes.h" nogil:
 
 cdef enum:
     LONGEST_RUN = 0xFFFF
-    NODES_A_RUN = 3     # fewer than so many on average: the order of the trace is better for the cache
+    NODES_A_RUN = 3     # where runs are shorter on average, other orders are better
+    SHORTEST_LIST = 4   # operations of a run whose operands are listed
 
 # What each operation's partials read, bits: of that by a, READS_...; of that by b, the same << 3.
 cdef enum:
@@ -40,19 +42,21 @@ cdef enum:
     READS_V = 4
 
 cdef uint8_t reads_of_op[OP_COUNT]
-cdef bint reads_known = False
+cdef bint calls_library[OP_COUNT]   # its value is a function that takes long for one number alone
+cdef bint ops_known = False
 
 
-cdef int learn_reads() except -1:
+cdef int learn_ops() except -1:
     """From the formulas in the op table."""
-    global reads_known
+    global ops_known
     import re
     for op in range(OP_LEAF + 1, OP_PLAIN):
         reads_of_op[op] = 0
         for k, formula in enumerate((OP_INFO[op].by_a, OP_INFO[op].by_b)):
             for name in re.findall(r'\b[abv]\b', formula.decode()):
                 reads_of_op[op] |= {'a': READS_A, 'b': READS_B, 'v': READS_V}[name] << 3 * k
-    reads_known = True
+        calls_library[op] = bool(re.search(r'\b(?!fabs|sqrt)\w+\(', OP_INFO[op].value.decode()))
+    ops_known = True
     return 0
 
 
@@ -178,7 +182,94 @@ cdef tuple by_level(Layout g, ops, bint varying):
     return ops[order], numpy.append(starts, len(ops)).astype(numpy.int32)
 
 
-cdef tuple as_traced(ops):
+cdef tuple by_readiness(Layout g, ops, bint varying):
+    """Operations ordered by always taking the kind of which most are ready: (order, starts of groups).
+
+    Of one sample, so many small operations in no regular order cost most where the processor cannot
+    foresee which comes next.
+    """
+    import numpy
+    cdef Py_ssize_t count = len(ops), done = 0, k, j, operand_count, kinds, best, batch, i
+    cdef const int32_t *op_nodes = <const int32_t *> address(ops)
+    graph = g.held[0]
+    op = graph.op[ops].astype(numpy.int64)
+    # Sums of a few terms differ in kind by their number.
+    shape = numpy.where(op == OP_DOT, numpy.minimum(graph.rhs[ops], 7), 0)
+    kind_list, kind_of_op = numpy.unique(op << 4 | shape << 1 | g.held[2][ops], return_inverse=True)
+    kinds = len(kind_list)
+    by_node = numpy.full((5, g.count + 1), -1, numpy.int32)
+    cdef int32_t *kind = <int32_t *> address(by_node[0])
+    cdef int32_t *waiting = <int32_t *> address(by_node[1])     # operands that are not done yet
+    cdef int32_t *following = <int32_t *> address(by_node[2])   # in the queue of its kind
+    cdef int32_t *uses = <int32_t *> address(by_node[3])        # where its users begin in `users`
+    by_node[0][ops] = kind_of_op
+    by_node[1] = 0
+    by_node[3] = 0
+    queues = numpy.full((3, kinds), -1, numpy.int32)
+    cdef int32_t *head = <int32_t *> address(queues[0])
+    cdef int32_t *tail = <int32_t *> address(queues[1])
+    cdef int32_t *ready = <int32_t *> address(queues[2])
+    queues[2] = 0
+    cdef const int32_t *operands = NULL
+    cdef int32_t pair[2]
+    for k in range(count):
+        operand_count = operands_of(g, op_nodes[k], &operands, pair)
+        for j in range(operand_count):
+            if kind[operands[j]] >= 0:
+                uses[operands[j]] += 1
+                waiting[op_nodes[k]] += 1
+    ends = numpy.cumsum(by_node[3], dtype=numpy.int32)
+    by_node[3] = ends   # each is counted down to its begin
+    users_list = numpy.empty(max(1, int(ends[ends.size - 1])), numpy.int32)
+    cdef int32_t *users = <int32_t *> address(users_list)
+    for k in range(count - 1, -1, -1):
+        operand_count = operands_of(g, op_nodes[k], &operands, pair)
+        for j in range(operand_count):
+            if kind[operands[j]] >= 0:
+                uses[operands[j]] -= 1
+                users[uses[operands[j]]] = op_nodes[k]
+    cdef const int32_t *end = <const int32_t *> address(ends)
+    order_list, start_list = numpy.empty(count, numpy.int32), numpy.empty(count + 1, numpy.int32)
+    cdef int32_t *order = <int32_t *> address(order_list)
+    cdef int32_t *start = <int32_t *> address(start_list)
+    cdef Py_ssize_t groups = 0
+    for k in range(count):
+        if not waiting[op_nodes[k]]:
+            enqueue(op_nodes[k], kind, head, tail, following, ready)
+    while done < count:
+        best = 0
+        for k in range(1, kinds):
+            if ready[k] > ready[best]:
+                best = k
+        start[groups] = <int32_t> done
+        groups += 1
+        i, batch = head[best], ready[best]
+        head[best], ready[best] = -1, 0
+        for k in range(batch):
+            order[done] = <int32_t> i
+            done += 1
+            i = following[i]
+        for k in range(done - batch, done):
+            for j in range(uses[order[k]], end[order[k]]):
+                waiting[users[j]] -= 1
+                if not waiting[users[j]]:
+                    enqueue(users[j], kind, head, tail, following, ready)
+    start[groups] = <int32_t> count
+    return order_list, start_list[:groups + 1]
+
+
+cdef inline void enqueue(int32_t i, const int32_t *kind, int32_t *head, int32_t *tail, int32_t *following,
+                         int32_t *ready) noexcept:
+    cdef int32_t k = kind[i]
+    if head[k] < 0:
+        head[k] = i
+    else:
+        following[tail[k]] = i
+    tail[k] = i
+    ready[k] += 1
+
+
+cdef tuple one_by_one(ops):
     import numpy
     return ops, numpy.arange(len(ops) + 1, dtype=numpy.int32)
 
@@ -191,8 +282,8 @@ cdef int keep_for_reverse(Layout g) except -1:
     cdef int op, reads
     cdef const int32_t *edge
     cdef int32_t a, b
-    if not reads_known:
-        learn_reads()
+    if not ops_known:
+        learn_ops()
     for i in range(g.count):
         op = g.op[i]
         if op == OP_LEAF or not g.active[i]:
@@ -318,6 +409,7 @@ cdef class Runs:
     cdef int32_t out
     cdef int32_t sa, sb, sc     # their strides, from the second operation on
     cdef Py_ssize_t gathered    # where in `more` its listed slots begin
+    cdef bint listing           # operands at any distances make runs, too: they are listed
 
     def __init__(self, Layout g):
         self.g = g
@@ -404,6 +496,8 @@ cdef int add_operation(Runs runs, Py_ssize_t i) except -1:
     cdef int32_t out = runs.g.slot[i]
     cdef bint listed
     describe(runs.g, i, &x)
+    if runs.listing:
+        x.flags |= GATHER
     listed = x.flags & GATHER
     if (0 < runs.n < LONGEST_RUN and out == runs.out + runs.n and same_kind(&runs.last, &x)
             and (runs.n == 1
@@ -418,8 +512,9 @@ cdef int add_operation(Runs runs, Py_ssize_t i) except -1:
         runs.sa = runs.sb = runs.sc = 0
         runs.gathered = runs.more_count
         if listed:
-            add_more(runs, <int32_t> x.m)
-            add_more(runs, x.a if x.op == OP_TAKE else x.c)
+            if x.op > OP_PLAIN:
+                add_more(runs, <int32_t> x.m)
+                add_more(runs, x.a if x.op == OP_TAKE else x.c)
             if x.op == OP_DOT:
                 add_more(runs, 0)
     runs.last = x
@@ -431,6 +526,11 @@ cdef int add_operation(Runs runs, Py_ssize_t i) except -1:
 
 cdef int list_slots(Runs runs, const Operands *x) except -1:
     cdef Py_ssize_t k, first = 1 if x.op == OP_TAKE else 0
+    if x.op < OP_PLAIN:
+        add_more(runs, x.a)
+        if OP_INFO[x.op].arity == 2:
+            add_more(runs, x.b)
+        return 0
     for k in range(first, x.m + 1 if x.op == OP_TAKE else 2 * x.m):
         add_more(runs, runs.g.slot[x.edges[k]])
     return 0
@@ -491,15 +591,24 @@ cdef int finish_run(Runs runs) except -1:
     return 0
 
 
-cdef Runs runs_of(Layout g, order_array, starts_array):
-    """The instructions for operations in this order, their slots assigned. No run leaves its group."""
+cdef Runs runs_of(Layout g, order_array, starts_array, bint regular):
+    """The instructions for operations in this order, their slots assigned. No run leaves its group.
+
+    Where operands stand in no regular order, runs are made only of functions that take long.
+    """
     cdef Runs runs = Runs(g)
     cdef const int32_t *order = <const int32_t *> address(order_array)
     cdef const int32_t *start = <const int32_t *> address(starts_array)
     cdef Py_ssize_t p, j
+    cdef int op
     for p in range(len(starts_array) - 1):
+        op = g.op[order[start[p]]]
+        runs.listing = (not regular and op < OP_PLAIN and calls_library[op]
+                        and start[p + 1] - start[p] >= SHORTEST_LIST)
         for j in range(start[p], start[p + 1]):
             add_operation(runs, order[j])
+            if not regular and not runs.listing:
+                finish_run(runs)
         finish_run(runs)
     return runs
 
@@ -512,12 +621,12 @@ cdef Part part_of(Layout g, bint varying, Py_ssize_t slots, bint optimize):
     if optimize and len(ops):
         order, starts = by_level(g, ops, varying)
         part.slots = assign_slots(g, order, starts, slots, True)
-        runs = runs_of(g, order, starts)
+        runs = runs_of(g, order, starts, True)
         if runs.count * NODES_A_RUN <= len(ops):
             part.freeze(runs)
             return part
-    order, starts = as_traced(ops)
+    order, starts = by_readiness(g, ops, varying) if optimize and not varying and len(ops) else one_by_one(ops)
     part.slots = assign_slots(g, order, starts, slots, optimize)
-    runs = runs_of(g, order, starts)
+    runs = runs_of(g, order, starts, False)
     part.freeze(runs)
     return part

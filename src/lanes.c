@@ -85,13 +85,20 @@ static const Kernel KERNELS[OP_COUNT] = {
         [OP_WHERE] = {3, value_where, {NULL, where_by_y, where_by_z}},
 };
 
-/* An operand of a run: the slot of its first element, and how far the next is. */
+/* An operand of a run: the slot of its first element, and how far the next is; or with GATHER, the
+ * list that has the slots, and how far apart there. */
 typedef struct {
     ptrdiff_t slot, stride;
+    const int32_t *list;
 } Operand;
 
-/* Are the operands of a run listed in `more`? If not, they are as contiguous as its output. */
-INLINE int is_listed(const Instr *i) { return i->op == OP_WHERE || i->flags & STRIDED; }
+/* The slot of the j-th element. */
+INLINE ptrdiff_t place(Operand x, ptrdiff_t j) {
+    return x.list ? x.list[j * x.stride] : x.slot + j * x.stride;
+}
+
+/* Does `more` tell where the operands of a run are? If not, they are as contiguous as its output. */
+INLINE int is_listed(const Instr *i) { return i->op == OP_WHERE || i->flags & (STRIDED | GATHER); }
 
 /* The operands of a run of an op that has a kernel, its last repeated up to three. */
 static void get_operands(const Code *code, const Instr *i, Operand x[3]) {
@@ -99,10 +106,12 @@ static void get_operands(const Code *code, const Instr *i, Operand x[3]) {
     for (int k = 0; k < 3; k++) {
         if (k >= KERNELS[i->op].arity)
             x[k] = x[k - 1];
+        else if (i->flags & GATHER)
+            x[k] = (Operand){0, KERNELS[i->op].arity, more + k};
         else if (is_listed(i))
-            x[k] = (Operand){more[2 * k], more[2 * k + 1]};
+            x[k] = (Operand){more[2 * k], more[2 * k + 1], NULL};
         else
-            x[k] = (Operand){k ? i->b : i->a, 1};
+            x[k] = (Operand){k ? i->b : i->a, 1, NULL};
     }
 }
 
@@ -165,27 +174,27 @@ static ptrdiff_t taken(const Take *t, ptrdiff_t row, ptrdiff_t j) {
 /* One by one: for few elements a kernel would take longer. */
 static void forward_few(const Instr *i, const Operand x[3], double *u) {
     for (ptrdiff_t j = 0; j < i->n; j++) {
-        const double a = u[x[0].slot + j * x[0].stride], b = u[x[1].slot + j * x[1].stride];
+        const double a = u[place(x[0], j)], b = u[place(x[1], j)];
         u[i->out + j] = i->op == OP_PLAIN   ? a
                         : i->op != OP_WHERE ? op_value(i->op, a, b)
                         : a > 0             ? b
-                                            : u[x[2].slot + j * x[2].stride];
+                                            : u[place(x[2], j)];
     }
 }
 
 static void reverse_few(const Instr *i, const Operand x[3], const double *u, double *gu) {
     for (ptrdiff_t j = 0; j < i->n; j++) {
-        const double g = gu[i->out + j], a = u[x[0].slot + j * x[0].stride];
+        const double g = gu[i->out + j], a = u[place(x[0], j)];
         double nowhere, *to[3];
         for (int k = 0; k < 3; k++)
-            to[k] = i->flags & A_ACTIVE << k ? &gu[x[k].slot + j * x[k].stride] : &nowhere;
+            to[k] = i->flags & A_ACTIVE << k ? &gu[place(x[k], j)] : &nowhere;
         nowhere = gu[i->out + j] = 0;
         if (i->op == OP_PLAIN)
             *to[0] += g;
         else if (i->op == OP_WHERE)
             *(a > 0 ? to[1] : to[2]) += g;
         else
-            op_reverse(i->op, a, u[x[1].slot + j * x[1].stride], u[i->out + j], g, to[0], to[1]);
+            op_reverse(i->op, a, u[place(x[1], j)], u[i->out + j], g, to[0], to[1]);
     }
 }
 
@@ -194,7 +203,7 @@ enum { STAGE = 64 };
 
 static ptrdiff_t stage(const double *u, Operand x, ptrdiff_t first, ptrdiff_t n, double *to) {
     ptrdiff_t padded = (n + 7) & ~(ptrdiff_t)7;
-    for (ptrdiff_t j = 0; j < n; j++) to[j] = u[x.slot + (first + j) * x.stride];
+    for (ptrdiff_t j = 0; j < n; j++) to[j] = u[place(x, first + j)];
     for (ptrdiff_t j = n; j < padded; j++) to[j] = to[n - 1];
     return padded;
 }
@@ -248,7 +257,7 @@ static void reverse_run(const Code *code, const Instr *i, const double *u, doubl
         memset(g, 0, n * sizeof(double));
         return;
     }
-    Operand x[3], out = {i->out, 1};
+    Operand x[3], out = {i->out, 1, NULL};
     double staged[5][STAGE], gx[STAGE];
     get_operands(code, i, x);
     if (n < 8) {
@@ -264,7 +273,7 @@ static void reverse_run(const Code *code, const Instr *i, const double *u, doubl
             if (!(i->flags & A_ACTIVE << k)) continue;
             memset(gx, 0, sizeof gx);
             kernel->by[k](gx, staged[4], staged[0], staged[1], staged[2], staged[3], padded);
-            for (ptrdiff_t l = 0; l < count; l++) gu[x[k].slot + (j + l) * x[k].stride] += gx[l];
+            for (ptrdiff_t l = 0; l < count; l++) gu[place(x[k], j + l)] += gx[l];
         }
     }
     memset(g, 0, n * sizeof(double));
@@ -443,7 +452,7 @@ static void reverse_take(const Code *code, const Instr *i, const double *u, doub
  * foresee. */
 
 INLINE int is_single(const Instr *i, int op) {
-    return i->op == op && i->n == 1 && !(i->flags & STRIDED);
+    return i->op == op && i->n == 1 && !(i->flags & (STRIDED | GATHER));
 }
 
 /* Executes the single table operations of one kind that begin at i; returns what comes after. */
@@ -617,7 +626,7 @@ static void spread_all(const Block *s, const Instr *i, const Operand x[3], ptrdi
     for (int k = 0; k < 3; k++)
         at[k] = k >= KERNELS[i->op].arity
                     ? at[k - 1]
-                    : spread(s, x[k].slot + j * x[k].stride, i->flags & A_VARYING << k, buffer[k]);
+                    : spread(s, place(x[k], j), i->flags & A_VARYING << k, buffer[k]);
 }
 
 static void forward_run_lanes(const Block *s, const Instr *i) {
@@ -660,7 +669,7 @@ static void reverse_run_lanes(const Block *s, const Instr *i) {
         spread_all(s, i, x, j, buffer, at);
         for (int k = 0; k < kernel->arity; k++) {
             const int varying = i->flags & A_VARYING << k;
-            const ptrdiff_t slot = x[k].slot + j * x[k].stride;
+            const ptrdiff_t slot = place(x[k], j);
             if (!(i->flags & A_ACTIVE << k)) continue;
             if (!varying) clear(gx, lanes);
             kernel->by[k](varying ? s->gv + slot * lanes : gx, g, at[0], at[1], at[2], out, lanes);

@@ -10,7 +10,8 @@
  *
  *   op of the table, OP_PLAIN (a copy)
  *             slot[out + j] = op(slot[a + j], slot[b + j]); with STRIDED, more[a ..] is
- *             {a, sa, b, sb} and operands are slot[a + j * sa], slot[b + j * sb].
+ *             {a, sa, b, sb} and operands are slot[a + j * sa], slot[b + j * sb]; with GATHER it is
+ *             n times the slots of all operands, one by one.
  *   OP_DOT    more[a ..] is {m, c, sc, a, a_sj, a_sk, b, b_sj, b_sk}:
  *             slot[out + j] = (c < 0 ? 0 : slot[c + j * sc]) + the sum over k < m of
  *             slot[a + j * a_sj + k * a_sk] * slot[b + j * b_sj + k * b_sk];

@@ -197,7 +197,7 @@ cdef struct Lift:
     uint8_t *reached        # of the nodes from base on: whether a result needs it
     int32_t *number         # of the nodes from base on: the node of the graph
     int32_t *captured       # of the nodes before base: 1 + its number among the captured; 0: not captured
-    int32_t *order          # the captured nodes, in the order of their first use
+    int32_t *order          # the captured nodes
     Py_ssize_t order_room
     Py_ssize_t captures
     Py_ssize_t first        # the node of the graph of the first captured one
@@ -303,6 +303,13 @@ cdef object lifted(Lift *lift, list results, Py_ssize_t count):
             use_node(lift, index_of(result))
         else:
             others += 1
+    # The captured in the order in which they were made: what a layer captures then stands side by side.
+    for k, i in enumerate(sorted([lift.order[k] for k in range(lift.captures)])):
+        lift.order[k] = <int32_t> i
+        if i < trace.base:
+            lift.captured[i] = <int32_t> k + 1
+        else:
+            lift.number[i - trace.base] = <int32_t> (lift.first + k)
     size = lift.first + lift.captures + others
 
     ops, data = numpy.zeros(size, numpy.uint8), numpy.zeros(size)
