@@ -620,11 +620,12 @@ cdef Part part_of(Layout g, bint varying, Py_ssize_t slots, bint optimize):
     ops = ops_of_part(g, varying)
     if optimize and len(ops):
         order, starts = by_level(g, ops, varying)
-        part.slots = assign_slots(g, order, starts, slots, True)
-        runs = runs_of(g, order, starts, True)
-        if runs.count * NODES_A_RUN <= len(ops):
-            part.freeze(runs)
-            return part
+        if (len(starts) - 1) * NODES_A_RUN <= len(ops):
+            part.slots = assign_slots(g, order, starts, slots, True)
+            runs = runs_of(g, order, starts, True)
+            if runs.count * NODES_A_RUN <= len(ops):
+                part.freeze(runs)
+                return part
     order, starts = by_readiness(g, ops, varying) if optimize and not varying and len(ops) else one_by_one(ops)
     part.slots = assign_slots(g, order, starts, slots, optimize)
     runs = runs_of(g, order, starts, False)

@@ -149,7 +149,6 @@ cdef Code compile_code(Program program, bytes mapped, bytes wanted, bint capture
         lives = numpy.zeros(len(graph.op), numpy.uint8)
     g = Layout(graph, varies, lives)
     captured_slot, input_slot = filled(len(program.captured)), filled(program.input_count)
-    output_slot = filled(len(graph.outputs))
     code.constants = []
     leaves = numpy.nonzero(graph.op == OP_LEAF)[0]
     for kind in (CAPTURED, INPUT, CONSTANT):
@@ -343,22 +342,20 @@ cdef void clear_leaves(Program program, Code code, double *gu) noexcept:
             gu[code.input_slot[k]] = 0
 
 
-cdef int run_forward(Code code, double *u) except -1:
+cdef void run_forward(Code code, double *u) noexcept:
     if code.uniform.code.count < LONG_CODE:
         engine.forward(&code.uniform.code, u)
     else:
         with nogil:
             engine.forward(&code.uniform.code, u)
-    return 0
 
 
-cdef int run_reverse(Code code, const double *u, double *gu) except -1:
+cdef void run_reverse(Code code, const double *u, double *gu) noexcept:
     if code.uniform.code.count < LONG_CODE:
         engine.reverse(&code.uniform.code, u, gu)
     else:
         with nogil:
             engine.reverse(&code.uniform.code, u, gu)
-    return 0
 
 
 cdef object call_one(Program program, Inputs inputs):
@@ -368,7 +365,6 @@ cdef object call_one(Program program, Inputs inputs):
     cdef double *u
     cdef double *gu
     cdef Py_ssize_t k
-    cdef int32_t slot
     cdef list results
     check_indices(program, inputs.numbers)
     code = code_for_one(program, inputs)
@@ -466,7 +462,7 @@ cdef class Job:
     cdef double **results       # where each result's numbers go, a sample each, or NULL
     cdef double *totals         # by chunk: the sum of the result over the samples
     cdef double *shared         # by chunk: the adjoints of the uniform slots that samples share
-    cdef list held              # arrays behind the pointers
+    cdef list held              # all arrays behind the pointers: a thread may outlive an interrupted call
 
     def __dealloc__(self):
         free(self.columns)
@@ -539,16 +535,25 @@ cdef int run_job(Job job) except -1:
     if threads < 2:
         job.work()
         return 0
-    pool = pool_of_threads()
-    others = [pool.submit(job.work) for _ in range(threads - 1)]
+    others = []
     try:
+        submit_work(job, threads - 1, others)
         job.work()
-    except:
-        job.next_chunk = job.chunks
-        raise
-    finally:
         for other in others:
-            other.result()
+            if not other.cancel():  # no need to wait for one that has not begun
+                other.result()
+    finally:
+        job.next_chunk = job.chunks # where something was raised: the other threads stop
+    return 0
+
+
+cdef int submit_work(Job job, Py_ssize_t threads, list others) except -1:
+    try:
+        pool = pool_of_threads()
+        for _ in range(threads):
+            others.append(pool.submit(job.work))
+    except (RuntimeError, ImportError):
+        pass    # shut down by set_num_threads just now, or Python is ending: those that there are do it all
     return 0
 
 
@@ -630,11 +635,11 @@ cdef void do_block(Job job, Code code, Buffers block, Py_ssize_t s, Py_ssize_t l
 
 
 cdef bytes mapped_inputs(Samples samples):
-    cdef bytes mask = bytes(samples.one.count)
+    cdef bytearray mask = bytearray(samples.one.count)
     cdef Columns columns
     for columns in samples.columns:
         memset(<char *> mask + columns.first, 1, columns.count)
-    return mask
+    return bytes(mask)
 
 
 cdef int check_sample_indices(Program program, Samples samples) except -1:
@@ -710,7 +715,7 @@ cdef double sweep(Program program, Code code, Py_ssize_t k, Buffers uniform, Sam
         for number in gradients:
             gradients[number] = numpy.zeros(samples.count)
     if not code.output_varying[k]:
-        total = uniform.values[code.output_slot[k]] * samples.count
+        total = uniform.values[code.output_slot[k]] * samples.count if samples.count else 0.0
         if code.reverse and code.output_active[k]:
             gu[code.output_slot[k]] = samples.count
             run_reverse(code, uniform.values, gu)
@@ -740,6 +745,7 @@ cdef object mapped(Program program, Samples samples):
     run_forward(code, uniform.values)
     results = [numpy.empty(samples.count) for k in range(code.outputs)]
     job = new_job(code, uniform, samples, -1, {})
+    job.held.append(results)
     for k in range(code.outputs):
         if code.output_varying[k]:
             job.results[k] = <double *> address(results[k])
@@ -871,6 +877,7 @@ cdef tuple mapped_value_and_gradient(Program program, Samples samples, argnums):
     leaves = {k: numpy.zeros(samples.count) for k in range(program.input_count) if mask[k]}
     if code.output_varying[0]:
         job = new_job(code, uniform, samples, 0, leaves)
+        job.held.append(values)
         job.results[0] = <double *> address(values)
         run_job(job)
     code.spare.append(uniform)
@@ -1160,7 +1167,20 @@ def restored_program(arrays, numbers, spec, result_spec, baked, names, optimize)
     for argument in arguments_of(spec, names):
         inputs += argument.count
     check_graph(graph, inputs, len(numbers))
+    check_leaves(graph)
+    for k, _ in limits_of(graph):
+        if k not in integer_inputs(spec):
+            raise ValueError(f'input {k} is an index, but no integer')
     return new_program(graph, [Value(x) for x in numbers], spec, result_spec, baked, names, optimize, {})
+
+
+def check_leaves(graph):
+    """ValueError if an input or a captured number is two leaves: only one of them would be given its number."""
+    import numpy
+    leaves = (graph.op == OP_LEAF) & (graph.lhs != CONSTANT)
+    numbers = graph.lhs[leaves].astype(numpy.int64) << 32 | graph.rhs[leaves]
+    if len(numpy.unique(numbers)) < len(numbers):
+        raise ValueError('two leaves stand for the same input or captured number')
 
 
 def limits_of(graph):
@@ -1204,6 +1224,7 @@ cdef class Function(Callable):
     cdef tuple names
     cdef dict families      # signature -> {inputs that are part of it: {their numbers: Program}}
     cdef list traced
+    cdef object instance    # of which it is a method: kept alive as long as this is
     cdef dict __dict__
     cdef object __weakref__
 
@@ -1263,7 +1284,13 @@ cdef class Function(Callable):
         if instance is None:
             return self
         from micrograd_c.program import bound
-        return bound(self, instance)
+        cdef Function shared = bound(self, instance)    # which must not keep the instance alive
+        cdef Function method = Function.__new__(Function)
+        method.function, method.optimize, method.names = shared.function, shared.optimize, shared.names
+        method.families, method.traced = shared.families, shared.traced
+        vars(method).update(vars(shared))
+        method.instance = instance
+        return method
 
     def __reduce__(self):
         """By name where it is found so; else the function alone, to be traced anew."""
@@ -1280,7 +1307,8 @@ cdef class Function(Callable):
 
     def clear(self):
         """Forget all programs: the next call traces anew."""
-        self.families, self.traced = {}, []
+        self.families.clear()
+        self.traced.clear()
 
     def program(self, /, *args, **keywords):
         """The program for these arguments, of one sample; traced if need be."""

@@ -32,7 +32,7 @@ cdef class Inputs:
 
 cdef int make_room(Inputs into, Py_ssize_t more) except -1:
     cdef void *p
-    if into.count + more > into.room:
+    if into.count + more >= into.room:     # so there is some memory even for none
         p = realloc(into.numbers, (2 * into.room + more + 8) * sizeof(double))
         if p == NULL:
             raise MemoryError
@@ -69,23 +69,27 @@ cdef int take_apart(Inputs into, object x, int depth) except -1:
     elif isinstance(x, (bool, str)) or x is None:
         into.spec.append(('=', type(x), x))
     elif type(x) is list or type(x) is tuple:
-        into.spec.append(('[' if type(x) is list else '(', len(x)))
-        for item in x:
+        items = tuple(x)    # taking an item apart may run code that changes x
+        into.spec.append(('[' if type(x) is list else '(', len(items)))
+        for item in items:
             take_apart(into, item, depth + 1)
     elif isinstance(x, tuple) and hasattr(x, '_fields'):
         into.spec.append(('n', type(x)))
         for item in x:
             take_apart(into, item, depth + 1)
     elif isinstance(x, dict):
-        into.spec.append(('{', tuple(x)))
-        for item in x.values():
-            take_apart(into, item, depth + 1)
+        keys = tuple(x)
+        into.spec.append(('{', keys))
+        for key in keys:
+            take_apart(into, x[key], depth + 1)
     elif hasattr(x, '__array__') and hasattr(x, 'ndim'):
         take_array_apart(into, x, depth)
     elif isinstance(x, (list, tuple)):
         take_apart(into, list(x), depth)
     elif not hasattr(x, '__len__') and as_number(x, &number):
-        return add_number(into, number, 'i' if hasattr(x, '__index__') else 'f')
+        if hasattr(x, '__index__'):
+            return take_apart(into, int(operator.index(x)), depth)
+        return add_number(into, number, 'f')
     else:
         raise unfit(into, x)
     return 0
@@ -102,13 +106,13 @@ cdef tuple array_of_numbers(Inputs into, object x):
     array = numpy.asarray(x)
     kind = array.dtype.kind
     if kind in 'iu':
-        if array.size and not -LONGEST <= array.min() <= array.max() <= LONGEST:
+        if array.size and not -LONGEST <= int(array.min()) <= int(array.max()) <= LONGEST:
             raise ValueError(f'argument {argument_name(into.argument)}: integers in arrays must lie between -2**53 and 2**53')
         kind = 'i'
     elif kind not in 'fbO':
         raise TypeError(f'argument {argument_name(into.argument)} must hold real numbers, not an array of {array.dtype}')
     if kind in 'fi':
-        array = numpy.ascontiguousarray(array, numpy.float64).reshape(array.shape)
+        array = numpy.require(array, numpy.float64, 'CA')
     return array, kind
 
 
@@ -134,9 +138,7 @@ cdef int take_array_apart(Inputs into, object x, int depth) except -1:
 
 cdef int copy_numbers(double *to, object array) except -1:
     cdef object[double, mode='c'] numbers = array
-    cdef Py_ssize_t k
-    for k in range(array.size):
-        to[k] = numbers[k]
+    memcpy(to, &numbers[0], array.nbytes)
     return 0
 
 
@@ -169,6 +171,7 @@ cdef class Assembly:
     def __init__(self, tuple spec, leaves, array):
         self.spec, self.leaves, self.array = spec, leaves, array
 
+    @cython.boundscheck(True)   # the classes of namedtuples and dicts may say what is not so
     cdef object next(self):
         cdef object item = self.spec[self.at]
         cdef Py_ssize_t k, count
@@ -241,13 +244,15 @@ cdef int take_result_apart(object x, list spec, list leaves, int depth) except -
         for item in x:
             take_result_apart(item, spec, leaves, depth + 1)
     elif isinstance(x, (list, tuple)):
-        spec.append(('[' if isinstance(x, list) else '(', len(x)))
-        for item in x:
+        items = tuple(x)
+        spec.append(('[' if isinstance(x, list) else '(', len(items)))
+        for item in items:
             take_result_apart(item, spec, leaves, depth + 1)
     elif isinstance(x, dict):
-        spec.append(('{', tuple(x)))
-        for item in x.values():
-            take_result_apart(item, spec, leaves, depth + 1)
+        keys = tuple(x)
+        spec.append(('{', keys))
+        for key in keys:
+            take_result_apart(x[key], spec, leaves, depth + 1)
     elif getattr(x, 'ndim', 0):
         spec.append(('a', x.shape, 'f'))
         for item in x.ravel().tolist():
@@ -328,15 +333,16 @@ cdef int take_samples_apart(Samples into, object x, int depth) except -1:
     if depth > DEEPEST:
         raise ValueError(f'argument {argument_name(one.argument)} is nested deeper than {DEEPEST} levels')
     if isinstance(x, dict):
-        one.spec.append(('{', tuple(x)))
-        for item in x.values():
-            take_samples_apart(into, item, depth + 1)
+        keys = tuple(x)
+        one.spec.append(('{', keys))
+        for key in keys:
+            take_samples_apart(into, x[key], depth + 1)
     elif isinstance(x, tuple) and hasattr(x, '_fields'):
         one.spec.append(('n', type(x)))
         for item in x:
             take_samples_apart(into, item, depth + 1)
     elif isinstance(x, (list, tuple)):
-        take_list_of_samples_apart(into, x)
+        take_list_of_samples_apart(into, tuple(x))
     elif hasattr(x, '__array__') and getattr(x, 'ndim', 0):
         take_array_of_samples_apart(into, x)
     else:
@@ -349,7 +355,7 @@ cdef int take_array_of_samples_apart(Samples into, object x) except -1:
     if not is_plain_array(x):
         x, kind = array_of_numbers(into.one, x)
         if kind not in 'fi':
-            return take_list_of_samples_apart(into, list(x))
+            return take_list_of_samples_apart(into, tuple(x))
     cdef tuple shape = x.shape
     check_count(into, shape[0], shape[1:])
     add_columns(into, shape[0], size_of(shape[1:]), x)
@@ -384,7 +390,7 @@ cdef int add_columns(Samples into, Py_ssize_t samples, Py_ssize_t count, object 
     return 0
 
 
-cdef int take_list_of_samples_apart(Samples into, object samples) except -1:
+cdef int take_list_of_samples_apart(Samples into, tuple samples) except -1:
     import numpy
     cdef Inputs one = into.one, sample
     cdef Py_ssize_t k, number, count = len(samples), size = 0

@@ -26,6 +26,8 @@ cdef struct Trace:
     Py_ssize_t known
     Py_ssize_t room
 
+cdef double DETACHED = 1    # the partial of a detached Value in a trace, which tells it from other plain nodes
+
 cdef enum:
     FROM_ARGUMENT = 1
     FROM_CAPTURED = 2
@@ -171,6 +173,18 @@ cdef int end_trace() except -1:
     return 0
 
 
+def forget_trace():
+    """In a process just forked: a thread that was tracing is not there to end its trace."""
+    global trace_lock
+    if not tracing():
+        trace_lock = threading.RLock()
+        if trace.thread:
+            end_trace()
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=forget_trace)
+
+
 def take_node(list rows, Value index):
     """The node of the row (a Value or number) that `index` selects at run time."""
     cdef PyTypeObject *cls = <PyTypeObject *> Value
@@ -291,6 +305,10 @@ cdef object lifted(Lift *lift, list results, Py_ssize_t count):
         if op == OP_LEAF and node.facade != NULL:
             capture(lift, i)    # somebody keeps it: a parameter that was made at the first call
             continue
+        if op == OP_NARY or op == OP_PLAIN and tape.edge_partial[node.lhs] != DETACHED:
+            # No operation of this thread's.
+            raise trace_error('a result was used that another thread computed meanwhile, by a compiled function'
+                              ' or an operation of its own', 'compute it before, or in this thread')
         others += 1
         if is_nary(op):
             for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):

@@ -269,7 +269,7 @@ cdef class Value:
         reserve(1, 1)
         i = index_of(self)
         if tracing():
-            push_edge(<int32_t> i, 0)
+            push_edge(<int32_t> i, DETACHED)
             attach(facade, push(OP_PLAIN, node_at(i).data, <int32_t> tape.edges - 1, 1))
         else:
             attach(facade, push(OP_LEAF, node_at(i).data, 0, 0))
