@@ -12,8 +12,15 @@ static inline int highest_bit(uint64_t word) {
     _BitScanReverse64(&n, word);
     return (int)n;
 }
+/* Adds one to a counter that threads share, and returns what it was. */
+static inline int64_t take_next(int64_t *counter) {
+    return _InterlockedExchangeAdd64((volatile long long *)counter, 1);
+}
 #else
 static inline int highest_bit(uint64_t word) { return 63 - __builtin_clzll(word); }
+static inline int64_t take_next(int64_t *counter) {
+    return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)

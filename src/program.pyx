@@ -9,6 +9,7 @@ cdef enum:
     MOST_CHUNKS = 64
     LONG_CODE = 4096            # instructions worth giving up the GIL for
     MOST_THREADS = 1024
+    STRETCH = 1 << 25           # slots times samples between two looks for Ctrl-C
 
 cdef class Code
 cdef class Callable
@@ -456,7 +457,8 @@ cdef class Job:
     cdef Buffers uniform
     cdef Column *columns        # the inputs that vary
     cdef Py_ssize_t inputs, samples
-    cdef Py_ssize_t chunk, chunks, next_chunk   # samples a chunk, how many of them, the next to do
+    cdef Py_ssize_t chunk, chunks               # samples a chunk, and how many of them
+    cdef int64_t next_chunk                     # to be done
     cdef Py_ssize_t lanes
     cdef Py_ssize_t output      # the result whose adjoint is 1; -1: no reverse sweep
     cdef double **results       # where each result's numbers go, a sample each, or NULL
@@ -474,16 +476,19 @@ cdef class Job:
         """Do chunks until there are none left."""
         cdef Buffers block
         cdef Code code = self.code
-        cdef Py_ssize_t k
+        cdef int64_t k = 0
+        cdef Py_ssize_t stretch = max(1, STRETCH // (self.chunk * (code.varying.slots + 1)))
         if code.spare_blocks:
             block = code.spare_blocks.pop()
         else:
             block = new_buffers(code.varying.slots, code.lanes, code.shared_slots)
-        while self.next_chunk < self.chunks:
-            k = self.next_chunk
-            self.next_chunk += 1
+        while k < self.chunks:
             with nogil:
-                do_chunk(self, code, k, block)
+                for _ in range(stretch):
+                    k = take_next(&self.next_chunk)
+                    if k >= self.chunks:
+                        break
+                    do_chunk(self, code, k, block)
             PyErr_CheckSignals()
         code.spare_blocks.append(block)
 
@@ -766,6 +771,8 @@ def array_of_samples(leaves, shape, n):
 
 cdef object chosen_arguments(Program program, argnums):
     """The arguments that argnums names, and a mask of their inputs."""
+    if type(argnums) is int and argnums in program.chosen:
+        return program.chosen[argnums]
     mask = bytearray(program.input_count)
     numbers = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
     arguments = []
@@ -780,7 +787,10 @@ cdef object chosen_arguments(Program program, argnums):
                             f' by, not {argument.text}')
         mask[argument.first:argument.first + argument.count] = bytes([1]) * argument.count
         arguments.append(argument)
-    return arguments, bytes(mask)
+    chosen = arguments, bytes(mask)
+    if type(argnums) is int:
+        program.chosen[argnums] = chosen
+    return chosen
 
 
 cdef int check_single(Program program) except -1:
@@ -1063,6 +1073,7 @@ cdef class Program(Callable):
     cdef Py_ssize_t captures
     cdef int32_t *indices               # of the captured Values, see locate
     cdef Py_ssize_t located             # tape.renumbered when they were read; -1: to be read anew
+    cdef dict chosen                    # what chosen_arguments found, by argnums
     cdef dict codes
     cdef Code plain                     # for one sample, derivatives by the captured alone
 
@@ -1153,7 +1164,7 @@ cdef Program new_program(graph, captured, spec, result_spec, baked, names, optim
         program.input_count += argument.count
     program.single = program.result_spec == ('f',)
     program.limits = limits_of(graph)
-    program.codes = {}
+    program.codes, program.chosen = {}, {}
     program.captures = len(program.captured)
     program.indices = <int32_t *> allocated(program.captures, sizeof(int32_t))
     program.located = -1

@@ -117,8 +117,9 @@ cdef tuple array_of_numbers(Inputs into, object x):
 
 
 cdef int take_array_apart(Inputs into, object x, int depth) except -1:
-    cdef Py_ssize_t k, count
-    array, kind = array_of_numbers(into, x)
+    cdef Py_ssize_t count
+    cdef tuple shape = plain_shape(x)
+    array, kind = (x, 'f') if shape is not None else array_of_numbers(into, x)
     if kind == 'b' and not array.ndim:
         return take_apart(into, bool(array), depth)
     if kind == 'b':
@@ -128,18 +129,29 @@ cdef int take_array_apart(Inputs into, object x, int depth) except -1:
         for item in array.ravel().tolist():
             take_apart(into, item, depth + 1)
     else:
-        count = array.size
+        shape = plain_shape(array)
+        count = size_of(shape)
         make_room(into, count)
-        copy_numbers(into.numbers + into.count, array.reshape(-1))
+        memcpy(into.numbers + into.count, address(array), count * sizeof(double))
         into.count += count
-        into.spec.append(('a', array.shape, kind) if array.ndim else kind)
+        into.spec.append(('a', shape, kind) if shape else kind)
     return 0
 
 
-cdef int copy_numbers(double *to, object array) except -1:
-    cdef object[double, mode='c'] numbers = array
-    memcpy(to, &numbers[0], array.nbytes)
-    return 0
+cdef tuple plain_shape(object x):
+    """The shape of an array of float64 whose numbers can be read as they lie; of others None."""
+    cdef Py_buffer view
+    cdef Py_ssize_t k
+    try:
+        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    except (ValueError, BufferError, TypeError):
+        return None
+    try:
+        if view.format[0] == b'd' and view.format[1] == 0 and <size_t> view.buf % sizeof(double) == 0:
+            return tuple([view.shape[k] for k in range(view.ndim)])
+        return None
+    finally:
+        PyBuffer_Release(&view)
 
 
 cdef Inputs inputs_of(tuple args, dict keywords, object names):
@@ -351,29 +363,17 @@ cdef int take_samples_apart(Samples into, object x, int depth) except -1:
 
 
 cdef int take_array_of_samples_apart(Samples into, object x) except -1:
+    cdef tuple shape = plain_shape(x)
     kind = 'f'
-    if not is_plain_array(x):
+    if shape is None:
         x, kind = array_of_numbers(into.one, x)
         if kind not in 'fi':
             return take_list_of_samples_apart(into, tuple(x))
-    cdef tuple shape = x.shape
+        shape = plain_shape(x)
     check_count(into, shape[0], shape[1:])
     add_columns(into, shape[0], size_of(shape[1:]), x)
     into.one.spec.append(('a', shape[1:], kind) if len(shape) > 1 else kind)
     return 0
-
-
-cdef bint is_plain_array(object x) except -1:
-    """Whether x is an array of float64 whose numbers can be read as they lie."""
-    cdef Py_buffer view
-    cdef bint plain
-    try:
-        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-    except (ValueError, BufferError, TypeError):
-        return False
-    plain = view.format[0] == b'd' and view.format[1] == 0
-    PyBuffer_Release(&view)
-    return plain
 
 
 cdef int add_columns(Samples into, Py_ssize_t samples, Py_ssize_t count, object rows) except -1:
