@@ -193,9 +193,11 @@ cdef tuple by_readiness(Layout g, ops, bint varying):
     cdef const int32_t *op_nodes = <const int32_t *> address(ops)
     graph = g.held[0]
     op = graph.op[ops].astype(numpy.int64)
-    # Sums of a few terms differ in kind by their number.
-    shape = numpy.where(op == OP_DOT, numpy.minimum(graph.rhs[ops], 7), 0)
-    kind_list, kind_of_op = numpy.unique(op << 4 | shape << 1 | g.held[2][ops], return_inverse=True)
+    # The engines run cheap operations of any kind in one loop, and so sums of one or two products.
+    slow = numpy.array([calls_library[k] or k >= OP_PLAIN for k in range(OP_COUNT)])
+    terms = numpy.where((op == OP_DOT) & (graph.rhs[ops] > 5), numpy.minimum(graph.rhs[ops], 15), 0)
+    kind_list, kind_of_op = numpy.unique(numpy.where(slow[op], op << 5 | terms << 1, 0) | g.held[2][ops],
+                                         return_inverse=True)
     kinds = len(kind_list)
     by_node = numpy.full((5, g.count + 1), -1, numpy.int32)
     cdef int32_t *kind = <int32_t *> address(by_node[0])
@@ -282,8 +284,6 @@ cdef int keep_for_reverse(Layout g) except -1:
     cdef int op, reads
     cdef const int32_t *edge
     cdef int32_t a, b
-    if not ops_known:
-        learn_ops()
     for i in range(g.count):
         op = g.op[i]
         if op == OP_LEAF or not g.active[i]:

@@ -447,16 +447,66 @@ static void reverse_take(const Code *code, const Instr *i, const double *u, doub
     }
 }
 
-/* Scalar code: the sweeps. Most programs of one sample are made of single operations, n == 1. A
- * streak of one op is a loop of its own, without the jump by op that the processor could not
- * foresee. */
+/* Scalar code: the sweeps. Most programs of one sample are made of single operations, n == 1, in an
+ * order that the processor cannot foresee, and a jump by op costs more than the operation. So a
+ * streak of one kind is a loop of its own. A kind is one op; or several cheap ones, of which all
+ * are computed and one is chosen, by an index and not by a branch; or dots of one or two pairs. */
 
-INLINE int is_single(const Instr *i, int op) {
-    return i->op == op && i->n == 1 && !(i->flags & (STRIDED | GATHER));
+#define CHEAP(X) X(ADD) X(SUB) X(MUL) X(DIV) X(RELU)
+
+enum {
+    NOT_CHEAP,
+#define X(NAME) CHEAP_##NAME,
+    CHEAP(X)
+#undef X
+        CHEAP_COUNT
+};
+
+static const uint8_t CHOICE[OP_COUNT] = {
+#define X(NAME) [OP_##NAME] = CHEAP_##NAME,
+    CHEAP(X)
+#undef X
+};
+
+INLINE int is_single(const Instr *i) {
+    return i->op < OP_PLAIN && i->n == 1 && !(i->flags & (STRIDED | GATHER));
 }
 
-/* Executes the single table operations of one kind that begin at i; returns what comes after. */
-INLINE const Instr *forward_streak(const Instr *i, const Instr *end, double *u) {
+INLINE int is_cheap(const Instr *i) { return CHOICE[i->op] && is_single(i); }
+
+/* Do three more of the same op stand after i (step 1) or before it (step -1)? Then its own loop is
+ * quicker. */
+INLINE int is_streak(const Instr *i, ptrdiff_t step) {
+    return i[step].op == i->op && i[2 * step].op == i->op && i[3 * step].op == i->op;
+}
+
+/* A single affine dot of one or two pairs. */
+INLINE int is_small_dot(const Code *code, const Instr *i) {
+    return i->op == OP_DOT && i->n == 1 && !(i->flags & GATHER) &&
+           (uint32_t)(code->more[i->a] - 1) < 2;
+}
+
+/* `to`, or if it is not wanted `nowhere`, without a branch. */
+INLINE double *choose(int wanted, double *to, double *nowhere) {
+    const uintptr_t mask = 0 - (uintptr_t)!!wanted;
+    return (double *)(((uintptr_t)to & mask) | ((uintptr_t)nowhere & ~mask));
+}
+
+/* Each executes the streak of its kind that begins at i, and returns what comes after. */
+INLINE const Instr *forward_cheap(const Instr *i, const Instr *end, double *u) {
+    do {
+        const double a = u[i->a], b = u[second(i)];
+        const double values[CHEAP_COUNT] = {
+#define X(NAME) [CHEAP_##NAME] = op_value(OP_##NAME, a, b),
+            CHEAP(X)
+#undef X
+        };
+        u[i->out] = values[CHOICE[i->op]];
+    } while (++i < end && is_cheap(i));
+    return i;
+}
+
+INLINE const Instr *forward_single(const Instr *i, const Instr *end, double *u) {
     switch (i->op) {
 #define X(NAME, name, symbol, arity, value, by_a, by_b, raises)        \
     case OP_##NAME:                                                    \
@@ -464,11 +514,25 @@ INLINE const Instr *forward_streak(const Instr *i, const Instr *end, double *u) 
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a]; \
             (void)b;                                                   \
             u[i->out] = (value);                                       \
-        } while (++i < end && is_single(i, OP_##NAME));                \
+        } while (++i < end && i->op == OP_##NAME && is_single(i));     \
         break;
         ALL_OPS(X)
 #undef X
     }
+    return i;
+}
+
+INLINE const Instr *forward_small_dots(const Code *code, const Instr *i, const Instr *end,
+                                       double *u) {
+    do {
+        const int32_t *more = code->more + i->a;
+        const int two = more[0] - 1, added = more[1] >= 0;
+        const double terms[2][2] = {
+            {0, u[more[1] & -added]},
+            {0, u[more[3] + (more[5] & -two)] * u[more[6] + (more[8] & -two)]},
+        };
+        u[i->out] = terms[0][added] + u[more[3]] * u[more[6]] + terms[1][two];
+    } while (++i < end && is_small_dot(code, i));
     return i;
 }
 
@@ -482,26 +546,62 @@ INLINE void fetch_ahead(const double *u, const double *gu, ptrdiff_t slot) {
     PREFETCH(gu + slot);
 }
 
-/* The same backwards, from i down to begin; all have the flags of the first. */
-INLINE const Instr *reverse_streak(const Instr *i, const Instr *begin, const double *u,
+/* The same backwards, from i down to begin. */
+INLINE const Instr *reverse_cheap(const Instr *i, const Instr *begin, const double *u, double *gu) {
+    do {
+        const double a = u[i->a], b = u[second(i)], v = u[i->out], g = gu[i->out];
+        double by_a[CHEAP_COUNT], by_b[CHEAP_COUNT], nowhere = 0;
+        fetch_ahead(u, gu, i->out);
+        gu[i->out] = 0;
+#define X(NAME)                                  \
+    by_a[CHEAP_##NAME] = by_b[CHEAP_##NAME] = 0; \
+    op_reverse(OP_##NAME, a, b, v, 1, &by_a[CHEAP_##NAME], &by_b[CHEAP_##NAME]);
+        CHEAP(X)
+#undef X
+        *choose(i->flags & A_ACTIVE, &gu[i->a], &nowhere) += g * by_a[CHOICE[i->op]];
+        *choose(i->flags & B_ACTIVE, &gu[i->b], &nowhere) += g * by_b[CHOICE[i->op]];
+    } while (--i >= begin && is_cheap(i) && i->flags & ACTIVE);
+    return i;
+}
+
+INLINE const Instr *reverse_single(const Instr *i, const Instr *begin, const double *u,
                                    double *gu) {
-    const int flags = i->flags;
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)                       \
-    case OP_##NAME:                                                                   \
-        do {                                                                          \
-            const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out], \
-                         g = gu[i->out];                                              \
-            (void)a, (void)b, (void)v;                                                \
-            fetch_ahead(u, gu, i->out);                                               \
-            gu[i->out] = 0;                                                           \
-            if (flags & A_ACTIVE) gu[i->a] += g * (by_a);                             \
-            if (arity == 2 && flags & B_ACTIVE) gu[i->b] += g * (by_b);               \
-        } while (--i >= begin && is_single(i, OP_##NAME) && i->flags == flags);       \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)                            \
+    case OP_##NAME:                                                                        \
+        do {                                                                               \
+            const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out];      \
+            const double g = gu[i->out];                                                   \
+            (void)a, (void)b, (void)v;                                                     \
+            fetch_ahead(u, gu, i->out);                                                    \
+            gu[i->out] = 0;                                                                \
+            if (i->flags & A_ACTIVE) gu[i->a] += g * (by_a);                               \
+            if (arity == 2 && i->flags & B_ACTIVE) gu[i->b] += g * (by_b);                 \
+        } while (--i >= begin && i->op == OP_##NAME && is_single(i) && i->flags & ACTIVE); \
         break;
         ALL_OPS(X)
 #undef X
     }
+    return i;
+}
+
+INLINE const Instr *reverse_small_dots(const Code *code, const Instr *i, const Instr *begin,
+                                       const double *u, double *gu) {
+    do {
+        const int32_t *more = code->more + i->a;
+        const int two = more[0] - 1, flags = i->flags, second = flags & -two;
+        const ptrdiff_t a = more[3], b = more[6];
+        const ptrdiff_t a2 = a + (more[5] & -two), b2 = b + (more[8] & -two);
+        const double g = gu[i->out];
+        double nowhere = 0;
+        fetch_ahead(u, gu, i->out);
+        gu[i->out] = 0;
+        *choose(flags & C_ACTIVE, &gu[more[1]], &nowhere) += g;
+        *choose(flags & A_ACTIVE, &gu[a], &nowhere) += g * u[b];
+        *choose(flags & B_ACTIVE, &gu[b], &nowhere) += g * u[a];
+        *choose(second & A_ACTIVE, &gu[a2], &nowhere) += g * u[b2];
+        *choose(second & B_ACTIVE, &gu[b2], &nowhere) += g * u[a2];
+    } while (--i >= begin && is_small_dot(code, i) && i->flags & ACTIVE);
     return i;
 }
 
@@ -539,8 +639,16 @@ INLINE void reverse_short_dot(const Code *code, const Instr *i, const double *u,
 static void forward(const Code *code, double *u) {
     const Instr *i = code->instrs, *end = i + code->count;
     while (i < end) {
-        if (i->op < OP_PLAIN && is_single(i, i->op)) {
-            i = forward_streak(i, end, u);
+        if (is_cheap(i) && !(end - i > 3 && is_streak(i, 1))) {
+            i = forward_cheap(i, end, u);
+            continue;
+        }
+        if (is_single(i)) {
+            i = forward_single(i, end, u);
+            continue;
+        }
+        if (is_small_dot(code, i)) {
+            i = forward_small_dots(code, i, end, u);
             continue;
         }
         if (is_short_dot(code, i))
@@ -562,8 +670,16 @@ static void reverse(const Code *code, const double *u, double *gu) {
             i--;
             continue;
         }
-        if (i->op < OP_PLAIN && is_single(i, i->op)) {
-            i = reverse_streak(i, begin, u, gu);
+        if (is_cheap(i) && !(i - begin > 3 && is_streak(i, -1))) {
+            i = reverse_cheap(i, begin, u, gu);
+            continue;
+        }
+        if (is_single(i)) {
+            i = reverse_single(i, begin, u, gu);
+            continue;
+        }
+        if (is_small_dot(code, i)) {
+            i = reverse_small_dots(code, i, begin, u, gu);
             continue;
         }
         if (is_short_dot(code, i))
@@ -844,6 +960,10 @@ const Engine *ENGINE_OF(ENGINE)(void) {
 
 /* Defined for the baseline alone, whose code runs on any processor: are there other engines? */
 #ifdef X86_ENGINES
+int engine_kind(int op, ptrdiff_t pairs) {
+    return CHOICE[op] ? OP_LEAF : op == OP_DOT && pairs > 2 ? OP_COUNT : op;
+}
+
 const Engine *engine_avx2(void);
 const Engine *engine_avx512(void);
 

@@ -139,6 +139,8 @@ cdef Code compile_code(Program program, bytes mapped, bytes wanted, bint capture
     """The code for inputs that vary as `mapped` says, with derivatives by those that `wanted` says."""
     import numpy
     cdef Code code = Code.__new__(Code)
+    if not ops_known:
+        learn_ops()
     cdef Py_ssize_t k, i, slots = 0, varying_slots = 0
     cdef Layout g
     mask = numpy.frombuffer(mapped, numpy.uint8)
