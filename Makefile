@@ -36,7 +36,7 @@ sanitize: ## AddressSanitizer and UndefinedBehaviorSanitizer; then the tests
 	MICROGRAD_C_SANITIZE=1 .venv-sanitize/$(PIP) --force-reinstall ".[test]"
 	$(call AWAY,sanitize) && \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	../../.venv-sanitize/bin/python -m pytest tests $(CORE_TESTS) -m "not memory"
 
 lint: ## ruff, mypy, and mypy's check of the stubs against the built module

@@ -960,10 +960,6 @@ const Engine *ENGINE_OF(ENGINE)(void) {
 
 /* Defined for the baseline alone, whose code runs on any processor: are there other engines? */
 #ifdef X86_ENGINES
-int engine_kind(int op, ptrdiff_t pairs) {
-    return CHOICE[op] ? OP_LEAF : op == OP_DOT && pairs > 2 ? OP_COUNT : op;
-}
-
 const Engine *engine_avx2(void);
 const Engine *engine_avx512(void);
 

@@ -555,12 +555,16 @@ cdef int run_job(Job job) except -1:
 
 
 cdef int submit_work(Job job, Py_ssize_t threads, list others) except -1:
+    global pool_process
     try:
         pool = pool_of_threads()
         for _ in range(threads):
             others.append(pool.submit(job.work))
     except (RuntimeError, ImportError):
-        pass    # shut down by set_num_threads just now, or Python is ending: those that there are do it all
+        pass    # Python is ending, or has no more threads: those that there are do it all
+    except BaseException:
+        pool_process = -1   # Ctrl-C within `submit` may leave its locks taken: the next call makes a new pool
+        raise
     return 0
 
 
@@ -1187,13 +1191,14 @@ def restored_program(arrays, numbers, spec, result_spec, baked, names, optimize)
     return new_program(graph, [Value(x) for x in numbers], spec, result_spec, baked, names, optimize, {})
 
 
-def check_leaves(graph):
+cdef int check_leaves(graph) except -1:
     """ValueError if an input or a captured number is two leaves: only one of them would be given its number."""
     import numpy
     leaves = (graph.op == OP_LEAF) & (graph.lhs != CONSTANT)
     numbers = graph.lhs[leaves].astype(numpy.int64) << 32 | graph.rhs[leaves]
     if len(numpy.unique(numbers)) < len(numbers):
         raise ValueError('two leaves stand for the same input or captured number')
+    return 0
 
 
 def limits_of(graph):
