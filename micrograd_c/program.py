@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import io
-import json
 import math
 import os
 import weakref
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, overload
 
 from micrograd_c._core import (
@@ -66,6 +61,8 @@ def compile(function: Any = None, *, optimize: bool = True) -> Any:
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
     """The names of the positional parameters, as far as they can be known."""
+    import inspect
+
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -81,6 +78,8 @@ _bound: dict[tuple[int, int], tuple[weakref.ref[Any], Function]] = {}
 
 def bound(function: Function, instance: Any) -> Function:
     """A compiled function that is a method, for one instance: each is traced by itself."""
+    import inspect
+
     key = id(function), id(instance)
     if key not in _bound:
         try:
@@ -283,6 +282,10 @@ PLAIN_TYPES = {"bool": bool, "str": str, "NoneType": type(None), "int": int}
 
 def save(program: Program, path: Any) -> None:
     """Write a program to a file. See Program.save."""
+    import io
+    import json
+    from pathlib import Path
+
     import numpy
 
     signature = {
@@ -321,7 +324,8 @@ def load(path: Any) -> Program:
     >>> mg.load(file)(2.0).data
     6.0
     """
-    content = Path(os.fsdecode(path)).read_bytes()
+    with open(path, "rb") as file:
+        content = file.read()
     try:
         return _loaded(content)
     except Exception as error:
@@ -331,6 +335,10 @@ def load(path: Any) -> Program:
 
 
 def _loaded(content: bytes) -> Program:
+    import io
+    import json
+    import zipfile
+
     import numpy
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:

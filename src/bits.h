@@ -12,14 +12,14 @@ static inline int highest_bit(uint64_t word) {
     _BitScanReverse64(&n, word);
     return (int)n;
 }
-/* Adds one to a counter that threads share, and returns what it was. */
-static inline int64_t take_next(int64_t *counter) {
-    return _InterlockedExchangeAdd64((volatile long long *)counter, 1);
+/* Adds to a counter that threads share, and returns what it was. */
+static inline int64_t add_to(int64_t *counter, int64_t n) {
+    return _InterlockedExchangeAdd64((volatile long long *)counter, n);
 }
 #else
 static inline int highest_bit(uint64_t word) { return 63 - __builtin_clzll(word); }
-static inline int64_t take_next(int64_t *counter) {
-    return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+static inline int64_t add_to(int64_t *counter, int64_t n) {
+    return __atomic_fetch_add(counter, n, __ATOMIC_ACQ_REL);
 }
 #endif
 

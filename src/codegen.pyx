@@ -33,7 +33,7 @@ cdef extern from "lanes.h" nogil:
 cdef enum:
     LONGEST_RUN = 0xFFFF
     NODES_A_RUN = 3     # where runs are shorter on average, other orders are better
-    SHORTEST_LIST = 4   # operations of a run whose operands are listed
+    SHORTEST_LIST = 3   # operations of a run whose operands are listed
 
 # What each operation's partials read, bits: of that by a, READS_...; of that by b, the same << 3.
 cdef enum:
@@ -195,7 +195,7 @@ cdef tuple by_readiness(Layout g, ops, bint varying):
     op = graph.op[ops].astype(numpy.int64)
     # The engines run cheap operations of any kind in one loop, and so sums of one or two products.
     slow = numpy.array([calls_library[k] or k >= OP_PLAIN for k in range(OP_COUNT)])
-    terms = numpy.where((op == OP_DOT) & (graph.rhs[ops] > 5), numpy.minimum(graph.rhs[ops], 15), 0)
+    terms = numpy.where((op == OP_DOT) & (graph.rhs[ops] > 5), numpy.minimum(graph.rhs[ops], 7), 0)
     kind_list, kind_of_op = numpy.unique(numpy.where(slow[op], op << 5 | terms << 1, 0) | g.held[2][ops],
                                          return_inverse=True)
     kinds = len(kind_list)
@@ -238,11 +238,12 @@ cdef tuple by_readiness(Layout g, ops, bint varying):
     for k in range(count):
         if not waiting[op_nodes[k]]:
             enqueue(op_nodes[k], kind, head, tail, following, ready)
+    best = 0
     while done < count:
-        best = 0
-        for k in range(1, kinds):
-            if ready[k] > ready[best]:
-                best = k
+        if not ready[best]:     # else what has become ready meanwhile prolongs the streak
+            for k in range(kinds):
+                if ready[k] > ready[best]:
+                    best = k
         start[groups] = <int32_t> done
         groups += 1
         i, batch = head[best], ready[best]

@@ -171,7 +171,7 @@ static ptrdiff_t taken(const Take *t, ptrdiff_t row, ptrdiff_t j) {
 
 /* Scalar code: runs. */
 
-/* One by one: for few elements a kernel would take longer. */
+/* One by one: for few elements a kernel would take longer, unless it is that of a long function. */
 static void forward_few(const Instr *i, const Operand x[3], double *u) {
     for (ptrdiff_t j = 0; j < i->n; j++) {
         const double a = u[place(x[0], j)], b = u[place(x[1], j)];
@@ -222,7 +222,7 @@ static void forward_run(const Code *code, const Instr *i, double *u) {
     Operand x[3];
     double staged[3][STAGE], value[STAGE];
     get_operands(code, i, x);
-    if (n < 8) {
+    if (n < 8 && !(i->flags & GATHER)) {
         forward_few(i, x, u);
         return;
     }
@@ -260,7 +260,7 @@ static void reverse_run(const Code *code, const Instr *i, const double *u, doubl
     Operand x[3], out = {i->out, 1, NULL};
     double staged[5][STAGE], gx[STAGE];
     get_operands(code, i, x);
-    if (n < 8) {
+    if (n < 8 && !(i->flags & GATHER)) {
         reverse_few(i, x, u, gu);
         return;
     }

@@ -9,6 +9,7 @@ cdef enum:
     MOST_CHUNKS = 64
     LONG_CODE = 4096            # instructions worth giving up the GIL for
     MOST_THREADS = 1024
+    SPINS = 1 << 14             # looks for the end of other threads' chunks before going to sleep
     STRETCH = 1 << 25           # slots times samples between two looks for Ctrl-C
 
 cdef class Code
@@ -460,7 +461,7 @@ cdef class Job:
     cdef Column *columns        # the inputs that vary
     cdef Py_ssize_t inputs, samples
     cdef Py_ssize_t chunk, chunks               # samples a chunk, and how many of them
-    cdef int64_t next_chunk                     # to be done
+    cdef int64_t next_chunk, chunks_done        # the next to be begun; how many are finished
     cdef Py_ssize_t lanes
     cdef Py_ssize_t output      # the result whose adjoint is 1; -1: no reverse sweep
     cdef double **results       # where each result's numbers go, a sample each, or NULL
@@ -487,10 +488,11 @@ cdef class Job:
         while k < self.chunks:
             with nogil:
                 for _ in range(stretch):
-                    k = take_next(&self.next_chunk)
+                    k = add_to(&self.next_chunk, 1)
                     if k >= self.chunks:
                         break
                     do_chunk(self, code, k, block)
+                    add_to(&self.chunks_done, 1)
             PyErr_CheckSignals()
         code.spare_blocks.append(block)
 
@@ -546,12 +548,23 @@ cdef int run_job(Job job) except -1:
     try:
         submit_work(job, threads - 1, others)
         job.work()
-        for other in others:
-            if not other.cancel():  # no need to wait for one that has not begun
+        begun = [other for other in others if not other.cancel()]
+        if not wait_for_chunks(job):
+            for other in begun:
                 other.result()
     finally:
         job.next_chunk = job.chunks # where something was raised: the other threads stop
     return 0
+
+
+cdef bint wait_for_chunks(Job job) noexcept:
+    """Whether all chunks are finished, soon: being woken up would take as long as most of them."""
+    cdef Py_ssize_t k
+    with nogil:
+        for k in range(SPINS):
+            if add_to(&job.chunks_done, 0) >= job.chunks:
+                return True
+    return False
 
 
 cdef int submit_work(Job job, Py_ssize_t threads, list others) except -1:

@@ -25,7 +25,7 @@ cdef extern from "ops.h" nogil:
 
 cdef extern from "bits.h" nogil:
     int highest_bit(uint64_t word)
-    int64_t take_next(int64_t *counter)
+    int64_t add_to(int64_t *counter, int64_t n)
     bint LIKELY(bint condition)
     void CHECK(bint condition)
     const bint DEBUG_BUILD

@@ -6,7 +6,6 @@
 
 from cpython.pythread cimport PyThread_get_thread_ident
 
-import linecache
 import sys
 import threading
 
@@ -75,6 +74,7 @@ cdef int refuse(object v, tuple why) except -1:
 
 def user_line():
     """The line of the user's code that is being run: the innermost that is in no library, if there is one."""
+    import linecache
     own = os.path.dirname(os.path.abspath(__file__)) + os.sep
     libraries = own, os.path.dirname(os.__file__) + os.sep, os.sep + 'site-packages' + os.sep
     innermost = frame = sys._getframe()

@@ -118,9 +118,7 @@ for k in range(12):
     try:
         {call}
     except KeyboardInterrupt:
-        pass
-    else:
-        raise AssertionError("not interrupted")
+        pass    # not where this thread finds all the work done
     for thread in threads:
         thread.join()
 """
