@@ -125,59 +125,6 @@ for k in range(12):
     )
 
 
-def test_signals_at_any_moment(run, freed_memory_faults):
-    """In quick succession, so while there is work, while others are waited for, and in between."""
-    run(
-        POOLS
-        + """
-class Interrupt(Exception):
-    pass
-def handler(*args):
-    raise Interrupt
-class Other:
-    # Unlike the futures of Python's own pool, safe to interrupt: no lock remains held.
-    def __init__(self, work):
-        self.work, self.done = work, False
-        threading.Thread(target=self.run).start()
-    def run(self):
-        self.work()
-        self.done = True
-    def cancel(self):
-        return False
-    def result(self):
-        while not self.done:
-            time.sleep(1e-5)
-def submit(self, work):
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
-    try:
-        return Other(work)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-Pool.submit = submit
-mg.set_num_threads(2)
-signal.signal(signal.SIGALRM, handler)
-interrupted = 0
-for k in range(150):
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 1e-4 * (1 + k % 40), 2e-4)
-        f.map(X)
-        f.value_and_grad.mean(X)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except Interrupt:
-        interrupted += 1
-        while True:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                break
-            except Interrupt:
-                pass
-signal.signal(signal.SIGALRM, signal.SIG_IGN)
-assert interrupted
-assert np.array_equal(f.map(X), expected)
-"""
-    )
-
-
 def test_the_number_of_threads_changes_while_others_work(run):
     run(
         POOLS
