@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, overload
 
 from micrograd_c._core import (
+    OP_NAMES,
     OPS,
     Function,
     Program,
@@ -228,7 +229,7 @@ def instructions(
         if not op:
             continue
         if op > len(OPS):
-            yield i, *_nary(op - len(OPS), edges[lhs[i] : lhs[i] + rhs[i]], names, most)
+            yield i, *_nary(OP_NAMES[op], edges[lhs[i] : lhs[i] + rhs[i]], names, most)
             continue
         name, symbol, arity = OPS[op - 1][:3]
         operands = [lhs[i], rhs[i]][:arity]
@@ -237,9 +238,9 @@ def instructions(
         yield i, operands, f" {symbol} ".join(given) if infix else f"{name}({', '.join(given)})"
 
 
-def _nary(kind: int, edges: list[int], names: list[str], most: int) -> tuple[list[int], str]:
+def _nary(kind: str, edges: list[int], names: list[str], most: int) -> tuple[list[int], str]:
     given = [names[k] for k in edges]
-    if kind == DOT:
+    if kind == "dot":
         # A term that is no product has node 0, the number 1, for its first factor.
         factors = [(x, y) if x else (y,) for x, y in zip(edges[::2], edges[1::2])]
         factors += [(x,) for x in edges[2 * len(factors) :]]
@@ -247,9 +248,9 @@ def _nary(kind: int, edges: list[int], names: list[str], most: int) -> tuple[lis
         count = f"  ({len(terms)} terms)" if len(terms) > most else ""
         operands = [k for term in factors for k in term]
         return operands, " + ".join(shortened(terms, most)) + count
-    if kind == TAKE:
+    if kind == "take":
         return edges, f"take([{', '.join(shortened(given[1:], most))}], {given[0]})"
-    return edges, f"{'where' if kind == WHERE else 'detach'}({', '.join(given)})"
+    return edges, f"{'detach' if kind == 'plain' else kind}({', '.join(given)})"
 
 
 def shortened(items: list[str], most: int) -> list[str]:
@@ -258,8 +259,6 @@ def shortened(items: list[str], most: int) -> list[str]:
 
 
 CONSTANT, INPUT, CAPTURED = range(3)  # kinds of leaves
-# n-ary operations follow the table's: plain (detach), nary, sum, dot, where, take
-PLAIN, _, _, DOT, WHERE, TAKE = range(1, 7)
 
 
 # ----------------------------------------------------------------------------------------- files
@@ -276,7 +275,6 @@ ARRAYS = {
     "signature": "u1",
 }
 MOST_INPUTS = 2**24
-DEEPEST = 200
 PLAIN_TYPES = {"bool": bool, "str": str, "NoneType": type(None), "int": int}
 
 
@@ -449,30 +447,9 @@ def _check_spec(spec: tuple[Any, ...], name: str, one: bool = False) -> int:
                 raise ValueError(f"the {name} have keywords that are no strings")
             at += 1
             continue
-        _check_depth(spec, at)
         at, inputs, _ = end_of(spec, at)
         total += inputs
         parts += 1
     if total > MOST_INPUTS or one and parts != 1:
         raise ValueError(f"the {name} have the wrong size")
     return total
-
-
-def _check_depth(spec: tuple[Any, ...], at: int) -> None:
-    open_parts = [1]
-    while open_parts:
-        open_parts[-1] -= 1
-        if at >= len(spec) or len(open_parts) > DEEPEST:
-            raise ValueError("the signature is not complete, or too deep")
-        item = spec[at]
-        at += 1
-        if item[0] in "[(":
-            open_parts.append(item[1])
-        elif item[0] == "{":
-            open_parts.append(len(item[1]))
-        elif item[0] == "o":
-            open_parts.append(_shape(list(item[1])))
-        elif item[0] == "k":
-            raise ValueError("keywords within an argument")
-        while open_parts and open_parts[-1] == 0:
-            open_parts.pop()

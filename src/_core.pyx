@@ -15,6 +15,10 @@ import operator
 import os
 from collections import namedtuple
 
+cdef class Code
+cdef class Callable
+cdef class Program(Callable)
+
 include "tape.pyx"
 include "value.pyx"
 include "collect.pyx"
@@ -24,4 +28,5 @@ include "passes.pyx"
 include "trace.pyx"
 include "signature.pyx"
 include "codegen.pyx"
+include "replay.pyx"
 include "program.pyx"

@@ -31,6 +31,9 @@ cdef extern from "lanes.h" nogil:
     const Engine *engine_select(const char *name)
 
 cdef enum:
+    MINI = 8                # lanes of the last block of samples, some of which may be padding
+    MOST_LANES = 64
+    BLOCK_BYTES = 1 << 18   # the working set of a block, at most, where MINI lanes allow it
     LONGEST_RUN = 0xFFFF
     NODES_A_RUN = 3     # where runs are shorter on average, other orders are better
     SHORTEST_LIST = 3   # operations of a run whose operands are listed
@@ -68,29 +71,13 @@ cdef class Part:
 
     cdef int freeze(self, Runs runs) except -1:
         """Take over finished runs."""
-        self.instrs = copied(runs.instrs, runs.count * sizeof(Instr))
-        self.more = copied(runs.more, runs.more_count * sizeof(int32_t))
+        import numpy
+        self.instrs = array_of(runs.instrs, runs.count * sizeof(Instr), numpy.uint8)
+        self.more = array_of(runs.more, runs.more_count, numpy.int32)
         self.code.instrs = <const Instr *> address(self.instrs)
         self.code.more = <const int32_t *> address(self.more)
         self.code.count = runs.count
         return 0
-
-
-cdef void *address(array) except? NULL:
-    """Where the numbers of an array are, for as long as it lives and is not resized."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    cdef void *numbers = view.buf
-    PyBuffer_Release(&view)
-    return numbers
-
-
-cdef object copied(const void *data, Py_ssize_t size):
-    import numpy
-    array = numpy.empty(size, numpy.uint8)
-    if size:
-        memcpy(address(array), data, size)
-    return array
 
 
 cdef class Layout:
@@ -175,14 +162,15 @@ cdef tuple by_level(Layout g, ops, bint varying):
     op = graph.op[ops].astype(numpy.int64)
     shape = numpy.where(op >= OP_PLAIN, graph.rhs[ops], 0)
     active = g.held[2][ops].astype(numpy.int64)
-    key = (levels_of(g, varying)[ops].astype(numpy.int64) << 40) | (op << 32) | (active << 31) | shape
+    kinds = numpy.unique(op << 32 | active << 31 | shape, return_inverse=True)[1]
+    key = levels_of(g, varying)[ops].astype(numpy.int64) << 32 | kinds
     order = numpy.argsort(key, kind='stable')
     key = key[order]
     starts = numpy.nonzero(numpy.diff(key, prepend=-1))[0]
     return ops[order], numpy.append(starts, len(ops)).astype(numpy.int32)
 
 
-cdef tuple by_readiness(Layout g, ops, bint varying):
+cdef tuple by_readiness(Layout g, ops):
     """Operations ordered by always taking the kind of which most are ready: (order, starts of groups).
 
     Of one sample, so many small operations in no regular order cost most where the processor cannot
@@ -199,7 +187,7 @@ cdef tuple by_readiness(Layout g, ops, bint varying):
     kind_list, kind_of_op = numpy.unique(numpy.where(slow[op], op << 5 | terms << 1, 0) | g.held[2][ops],
                                          return_inverse=True)
     kinds = len(kind_list)
-    by_node = numpy.full((5, g.count + 1), -1, numpy.int32)
+    by_node = numpy.full((4, g.count), -1, numpy.int32)
     cdef int32_t *kind = <int32_t *> address(by_node[0])
     cdef int32_t *waiting = <int32_t *> address(by_node[1])     # operands that are not done yet
     cdef int32_t *following = <int32_t *> address(by_node[2])   # in the queue of its kind
@@ -627,8 +615,104 @@ cdef Part part_of(Layout g, bint varying, Py_ssize_t slots, bint optimize):
             if runs.count * NODES_A_RUN <= len(ops):
                 part.freeze(runs)
                 return part
-    order, starts = by_readiness(g, ops, varying) if optimize and not varying and len(ops) else one_by_one(ops)
+    order, starts = by_readiness(g, ops) if optimize and not varying and len(ops) else one_by_one(ops)
     part.slots = assign_slots(g, order, starts, slots, optimize)
     runs = runs_of(g, order, starts, False)
     part.freeze(runs)
     return part
+
+
+# ------------------------------------------------------------------------------------------- code
+
+cdef class Code:
+    """A program compiled for a way of calling it: which inputs vary, which derivatives are wanted."""
+    cdef Part uniform, varying
+    cdef bint reverse
+    cdef const uint8_t *mapped      # of each input: whether it varies
+    cdef int32_t *input_slot        # of each input, -1: not used
+    cdef int32_t *captured_slot     # of each captured Value, likewise; always uniform
+    cdef int32_t *output_slot       # of each result
+    cdef uint8_t *output_varying
+    cdef uint8_t *output_active
+    cdef list constants             # (slot, number)
+    cdef Py_ssize_t outputs, lanes
+    cdef Py_ssize_t shared_slots    # varying code adds to the adjoints of uniform slots below this number
+    cdef object held
+    cdef list spare                 # Buffers of the uniform part, ready for a call
+    cdef list spare_blocks          # and of the varying part
+
+
+cdef object filled(Py_ssize_t count):
+    import numpy
+    return numpy.full(count, -1, numpy.int32)
+
+
+cdef Code compile_code(Program program, bytes mapped, bytes wanted, bint captured_wanted, bint reverse):
+    """The code for inputs that vary as `mapped` says, with derivatives by those that `wanted` says."""
+    import numpy
+    cdef Code code = Code.__new__(Code)
+    if not ops_known:
+        learn_ops()
+    cdef Py_ssize_t k, i, slots = 0, varying_slots = 0
+    cdef Layout g
+    mask = numpy.frombuffer(mapped, numpy.uint8)
+    graph = separate(program.graph, varying(program.graph, mask))
+    graph, varies = broadcast_rows(graph, varying(graph, mask))
+    if reverse:
+        lives = active(graph, numpy.frombuffer(wanted, numpy.uint8), captured_wanted)
+    else:
+        lives = numpy.zeros(len(graph.op), numpy.uint8)
+    g = Layout(graph, varies, lives)
+    captured_slot, input_slot = filled(len(program.captured)), filled(program.input_count)
+    code.constants = []
+    leaves = numpy.nonzero(graph.op == OP_LEAF)[0]
+    for kind in (CAPTURED, INPUT, CONSTANT):
+        for i in leaves[graph.lhs[leaves] == kind].tolist():
+            if g.varying[i]:
+                g.slot[i] = <int32_t> varying_slots
+                varying_slots += 1
+            else:
+                g.slot[i] = <int32_t> slots
+                slots += 1
+            if kind == CONSTANT:
+                code.constants.append((g.slot[i], float(graph.data[i])))
+            else:
+                (captured_slot if kind == CAPTURED else input_slot)[g.rhs[i]] = g.slot[i]
+    for i in graph.outputs.tolist():
+        g.kept[i] = True
+    keep_for_varying(g)
+    keep_for_reverse(g)
+    code.uniform = part_of(g, False, slots, program.optimize)
+    code.varying = part_of(g, True, varying_slots, program.optimize)
+    held = g.held
+    output_slot = held[4][graph.outputs]
+    output_varying, output_active = varies[graph.outputs], lives[graph.outputs]
+    code.held = mapped, captured_slot, input_slot, output_slot, output_varying, output_active
+    code.mapped = <const uint8_t *> <const char *> mapped
+    code.captured_slot = <int32_t *> address(captured_slot)
+    code.input_slot = <int32_t *> address(input_slot)
+    code.output_slot = <int32_t *> address(output_slot)
+    code.output_varying = <uint8_t *> address(output_varying)
+    code.output_active = <uint8_t *> address(output_active)
+    code.outputs = len(output_slot)
+    code.reverse = reverse
+    code.shared_slots = slots_shared(g) if reverse else 0
+    # A multiple of MINI, the largest whose working set stays in the cache.
+    code.lanes = BLOCK_BYTES // (2 * sizeof(double) * max(code.varying.slots, 1)) // MINI * MINI
+    code.lanes = min(max(code.lanes, MINI), MOST_LANES)
+    code.spare, code.spare_blocks = [], []
+    return code
+
+
+cdef Py_ssize_t slots_shared(Layout g):
+    """One more than the highest uniform slot that varying code reads."""
+    cdef const int32_t *operands = NULL
+    cdef int32_t pair[2]
+    cdef Py_ssize_t i, k, count, top = 0
+    for i in range(g.count):
+        if g.varying[i] and g.active[i]:
+            count = operands_of(g, i, &operands, pair)
+            for k in range(count):
+                if not g.varying[operands[k]]:
+                    top = max(top, g.slot[operands[k]] + 1)
+    return top

@@ -98,7 +98,7 @@ def sum(values):
     cdef PyObject *facade = new_facade_of(cls)
     cdef bint all_terms = tracing()     # numbers, too, are edges
     result = handed_over(facade)
-    reserve(1 + count, count)
+    reserve(1 + (count if all_terms else 0), count)
     first = tape.edges
     for k in range(count):
         x = PyTuple_GET_ITEM(terms, k)
@@ -156,7 +156,7 @@ def dot(xs, ys, start=None):
     cdef PyObject *facade = new_facade_of(cls)
     cdef bint all_terms = tracing()     # numbers, too, are edges
     result = handed_over(facade)
-    reserve(2 + 2 * count, 2 * count + 1)
+    reserve(2 + 2 * count if all_terms else 1 + count, 2 * count + 1)
     cdef PyObject *z = PyTuple_GET_ITEM(last, 0)
     cdef double total = primal_of(z)
     first = tape.edges

@@ -45,29 +45,23 @@ cdef struct Arrays:     # of a Graph, or of one that is being made
 
 # ---------------------------------------------------------------------------------- reading a graph
 
-cdef uint8_t *bytes_of(array) except? NULL:
-    cdef object[uint8_t, mode='c'] x = array
-    return &x[0]
-
-
-cdef int32_t *ints_of(array) except? NULL:
-    cdef object[int32_t, mode='c'] x = array
-    return &x[0]
-
-
-cdef double *doubles_of(array) except? NULL:
-    cdef object[double, mode='c'] x = array
-    return &x[0]
+cdef void *address(array) except? NULL:
+    """Where the numbers of an array are, for as long as it lives and is not resized."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef void *numbers = view.buf
+    PyBuffer_Release(&view)
+    return numbers
 
 
 cdef Arrays arrays_of(graph) except *:
     """Pointers into a graph's arrays."""
     cdef Arrays g
-    g.op = bytes_of(graph.op)
-    g.lhs = ints_of(graph.lhs)
-    g.rhs = ints_of(graph.rhs)
-    g.data = doubles_of(graph.data)
-    g.edges = ints_of(graph.edges)
+    g.op = <uint8_t *> address(graph.op)
+    g.lhs = <int32_t *> address(graph.lhs)
+    g.rhs = <int32_t *> address(graph.rhs)
+    g.data = <double *> address(graph.data)
+    g.edges = <int32_t *> address(graph.edges)
     g.nodes = len(graph.op)
     g.edge_count = len(graph.edges)
     if DEBUG_BUILD:
@@ -199,8 +193,8 @@ cdef class Draft:
         import numpy
         cdef Py_ssize_t k
         outputs = numpy.empty(len(given.outputs), numpy.int32)
-        cdef int32_t *before = ints_of(given.outputs)
-        cdef int32_t *after = ints_of(outputs)
+        cdef int32_t *before = <int32_t *> address(given.outputs)
+        cdef int32_t *after = <int32_t *> address(outputs)
         for k in range(len(given.outputs)):
             after[k] = to[before[k]]
             CHECK(0 <= after[k] and after[k] < self.made.nodes)
@@ -227,7 +221,7 @@ cdef object array_of(const void *items, Py_ssize_t count, dtype):
     """A new array of what is there."""
     import numpy
     array = numpy.empty(count, dtype)
-    memcpy(bytes_of(array.view(numpy.uint8)), items, array.nbytes)
+    memcpy(<uint8_t *> address(array.view(numpy.uint8)), items, array.nbytes)
     return array
 
 
@@ -248,9 +242,9 @@ def reachable(graph):
     cdef Draft draft = draft_of(&g)
     cdef Py_ssize_t i, e, k
     needed_, to_ = numpy.zeros(g.nodes, numpy.uint8), numpy.empty(g.nodes, numpy.int32)
-    cdef uint8_t *needed = bytes_of(needed_)
-    cdef int32_t *to = ints_of(to_)
-    cdef int32_t *outputs = ints_of(graph.outputs)
+    cdef uint8_t *needed = <uint8_t *> address(needed_)
+    cdef int32_t *to = <int32_t *> address(to_)
+    cdef int32_t *outputs = <int32_t *> address(graph.outputs)
     needed[0] = True
     for k in range(len(graph.outputs)):
         needed[outputs[k]] = True
@@ -281,7 +275,7 @@ def fold_constants(graph):
     cdef Draft draft = draft_of(&g)
     cdef Py_ssize_t i
     to_ = numpy.empty(g.nodes, numpy.int32)
-    cdef int32_t *to = ints_of(to_)
+    cdef int32_t *to = <int32_t *> address(to_)
     for i in range(g.nodes):
         if g.op[i] == OP_LEAF:
             to[i] = draft.copy(&g, i, to)
@@ -393,7 +387,7 @@ def share(graph):
         mask *= 2
     # A table by open addressing: the upper half of a hash, and below it 1 + the index of the node; 0 is free.
     to_, table_ = numpy.empty(g.nodes, numpy.int32), numpy.zeros(mask, numpy.uint64)
-    cdef int32_t *to = ints_of(to_)
+    cdef int32_t *to = <int32_t *> address(to_)
     cdef object[uint64_t, mode='c'] table = table_
     mask -= 1
     for i in range(g.nodes):
@@ -475,12 +469,12 @@ def fuse_sums(graph):
     cdef int32_t minus_one = -1
     # part: of a node that is part of the sum that uses it, the sign that it has there; else 0
     part_, to_ = numpy.zeros(g.nodes, numpy.int8), numpy.empty(g.nodes, numpy.int32)
-    cdef int8_t *part = <int8_t *> bytes_of(part_.view(numpy.uint8))
-    cdef int32_t *to = ints_of(to_)
+    cdef int8_t *part = <int8_t *> <uint8_t *> address(part_.view(numpy.uint8))
+    cdef int32_t *to = <int32_t *> address(to_)
     # Terms still to be looked at: there are no more than two a node and one an edge in a whole graph.
     cdef Py_ssize_t most = 2 * g.nodes + g.edge_count + 1
     stack_ = numpy.empty(most * sizeof(Term), numpy.uint8)
-    cdef Term *stack = <Term *> bytes_of(stack_)
+    cdef Term *stack = <Term *> <uint8_t *> address(stack_)
 
     find_parts(&g, graph.outputs, part, stack)
     for i in range(g.nodes):
@@ -544,9 +538,9 @@ cdef int find_parts(const Arrays *g, outputs_, int8_t *part, Term *terms) except
     """Find the nodes that become part of the sum that uses them. One scan: users stand after."""
     import numpy
     cdef Py_ssize_t i, e, k, count
-    cdef int32_t *outputs = ints_of(outputs_)
+    cdef int32_t *outputs = <int32_t *> address(outputs_)
     uses_ = numpy.zeros(g.nodes, numpy.uint8)
-    cdef uint8_t *uses = bytes_of(uses_)    # 2 stands for more, too
+    cdef uint8_t *uses = <uint8_t *> address(uses_)    # 2 stands for more, too
     for i in range(g.nodes):
         if is_nary(g.op[i]):
             for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i]):
@@ -626,8 +620,8 @@ def varying(graph, mask):
     cdef Py_ssize_t i
     mask_, result = numpy.ascontiguousarray(mask, numpy.uint8), numpy.zeros(g.nodes, numpy.uint8)
     cdef Py_ssize_t inputs = len(mask_)
-    cdef uint8_t *varies = bytes_of(mask_)
-    cdef uint8_t *flags = bytes_of(result)
+    cdef uint8_t *varies = <uint8_t *> address(mask_)
+    cdef uint8_t *flags = <uint8_t *> address(result)
     for i in range(g.nodes):
         if g.op[i] == OP_LEAF:
             flags[i] = g.lhs[i] == INPUT and flag_at(varies, g.rhs[i], inputs)
@@ -646,8 +640,8 @@ def active(graph, inputs, bint captured):
     cdef Py_ssize_t i, e, first
     wanted_, result = numpy.ascontiguousarray(inputs, numpy.uint8), numpy.zeros(g.nodes, numpy.uint8)
     cdef Py_ssize_t count = len(wanted_)
-    cdef uint8_t *wanted = bytes_of(wanted_)
-    cdef uint8_t *flags = bytes_of(result)
+    cdef uint8_t *wanted = <uint8_t *> address(wanted_)
+    cdef uint8_t *flags = <uint8_t *> address(result)
     for i in range(g.nodes):
         if g.op[i] == OP_LEAF:
             if g.lhs[i] == INPUT:
@@ -682,8 +676,8 @@ def separate(graph, varying):
     flags_, to_ = numpy.ascontiguousarray(varying, numpy.uint8), numpy.empty(g.nodes, numpy.int32)
     if len(flags_) != g.nodes:
         raise ValueError(f'varying must have length {g.nodes}, not {len(flags_)}')
-    cdef uint8_t *flags = bytes_of(flags_)
-    cdef int32_t *to = ints_of(to_)
+    cdef uint8_t *flags = <uint8_t *> address(flags_)
+    cdef int32_t *to = <int32_t *> address(to_)
     for i in range(g.nodes):
         if g.op[i] == OP_DOT:
             to[i] = separated(draft, &g, i, flags, to)
@@ -729,6 +723,50 @@ cdef bint push_pairs(Draft draft, const Arrays *g, Py_ssize_t i, const uint8_t *
     return draft.made.edge_count > first
 
 
+def broadcast_rows(graph, varies):
+    """The rows of a take that varies all vary: uniform ones, where there are others, get a varying copy.
+
+    Returns the graph and which of its nodes vary. (Elsewhere the kinds may mix.)
+    """
+    import numpy
+    takes = []
+    for i in numpy.nonzero((graph.op == OP_TAKE) & (varies == 1))[0].tolist():
+        first = graph.lhs[i] + 1
+        kinds = varies[graph.edges[first:first + graph.rhs[i] - 1]]
+        if kinds.any() and not kinds.all():
+            takes.append(i)
+    if not takes:
+        return graph, varies
+    # A copy is row + 0, and 0 the number right after the 1.
+    places, rows, slots = [1], [], []
+    for i in takes:
+        for e in range(graph.lhs[i] + 1, graph.lhs[i] + graph.rhs[i]):
+            if not varies[graph.edges[e]]:
+                places.append(i)
+                rows.append(graph.edges[e])
+                slots.append(e)
+    number = numpy.arange(len(graph.op)) + numpy.searchsorted(places, numpy.arange(len(graph.op)), 'right')
+    number = number.astype(numpy.int32)
+    copies = numpy.array(places[1:]) + 1 + numpy.arange(len(rows))
+    op, data = numpy.insert(graph.op, places, 0), numpy.insert(graph.data, places, 0)
+    lhs, rhs = numpy.insert(graph.lhs, places, 0), numpy.insert(graph.rhs, places, 0)
+    table = (op != OP_LEAF) & (op < OP_PLAIN)
+    lhs[table], rhs[table] = number[lhs[table]], number[rhs[table]]
+    op[copies], lhs[copies], rhs[copies] = OP_ADD, number[rows], 1
+    edges = number[graph.edges]
+    edges[slots] = copies
+    varies = numpy.insert(varies, places, 0)
+    varies[copies] = 1
+    return Graph(op, lhs, rhs, data, edges, number[graph.outputs]), varies
+
+
+def optimized(graph):
+    """The passes, in their order: constants that meet in a sum are folded once more."""
+    for step in (fold_constants, share, reachable, fuse_sums, fold_constants, reachable):
+        graph = step(graph)
+    return graph
+
+
 # --------------------------------------------------------------------------------------------- checking
 
 def check_graph(graph, Py_ssize_t inputs, Py_ssize_t captured):
@@ -755,11 +793,11 @@ def check_graph(graph, Py_ssize_t inputs, Py_ssize_t captured):
     for name in ('lhs', 'rhs', 'data'):
         if len(getattr(graph, name)) != n:
             raise ValueError(f'{name} must have length {n} as op has, not {len(getattr(graph, name))}')
-    g.op = bytes_of(graph.op)
-    g.lhs = ints_of(graph.lhs)
-    g.rhs = ints_of(graph.rhs)
-    g.data = doubles_of(graph.data)
-    g.edges = ints_of(graph.edges)
+    g.op = <uint8_t *> address(graph.op)
+    g.lhs = <int32_t *> address(graph.lhs)
+    g.rhs = <int32_t *> address(graph.rhs)
+    g.data = <double *> address(graph.data)
+    g.edges = <int32_t *> address(graph.edges)
     g.nodes = n
     g.edge_count = m
     if n == 0 or not is_constant(&g, 0) or g.data[0] != 1:
@@ -768,7 +806,7 @@ def check_graph(graph, Py_ssize_t inputs, Py_ssize_t captured):
     for k in range(n):
         if g.op[k] == OP_TAKE:
             check_index(&g, k)
-    outputs = ints_of(graph.outputs)
+    outputs = <int32_t *> address(graph.outputs)
     for k in range(len(graph.outputs)):
         if not 0 <= outputs[k] < n:
             raise ValueError(f'output {k} is node {outputs[k]}, but there are {n} nodes')

@@ -511,3 +511,90 @@ def size_of(shape):
     for n in shape:
         size *= n
     return size
+
+
+Argument = namedtuple('Argument', 'name spec first count integers text')
+
+
+@cython.boundscheck(True)
+def arguments_of(spec, names):
+    """What each argument of a signature is: an Argument, its inputs from number `first` on."""
+    arguments = []
+    at = first = 0
+    keywords = None
+    while at < len(spec):
+        if spec[at][0] == 'k':
+            keywords = iter(spec[at][1])
+            at += 1
+            continue
+        name = (names, len(arguments)) if keywords is None else next(keywords)
+        end, count, integers = end_of(spec, at)
+        part = spec[at:end]
+        arguments.append(Argument(name, part, first, count, integers, spec_text(part)))
+        at = end
+        first += count
+    return tuple(arguments)
+
+
+@cython.boundscheck(True)
+@cython.wraparound(True)
+def end_of(spec, at):
+    """(where the part that begins at `at` ends, its number of inputs, whether there are integers).
+
+    ValueError if it does not end, or is nested deeper than what is taken apart.
+    """
+    inputs, integers = 0, False
+    open_parts = [1]    # how many more items each level has
+    while open_parts:
+        if at >= len(spec) or len(open_parts) > DEEPEST + 2:
+            raise ValueError('the signature is not complete, or too deep')
+        item = spec[at]
+        at += 1
+        open_parts[-1] -= 1
+        kind = item[0]
+        if isinstance(item, str):
+            inputs += 1
+            integers |= item == 'i'
+        elif kind == 'a':
+            inputs += size_of(item[1])
+            integers |= item[2] == 'i'
+        elif kind == 'k':
+            raise ValueError('keywords within an argument')
+        elif kind != '=':
+            open_parts.append(item[1] if kind in '[(' else size_of(item[1]) if kind == 'o' else len(item[1])
+                              if kind == '{' else len(item[1]._fields))
+        while open_parts and not open_parts[-1]:
+            open_parts.pop()
+    return at, inputs, integers
+
+
+def eager_arguments(args, keywords, names):
+    """The arguments of one sample with each float as a Value: (args, keywords, these Values)."""
+    cdef Inputs inputs = inputs_of(args, keywords, names)
+    cdef Py_ssize_t k
+    cdef list leaves = [Value(inputs.numbers[k]) for k in range(inputs.count)]
+    values = list(leaves)
+    for k in integer_inputs(inputs.spec):
+        leaves[k] = int(inputs.numbers[k])
+    args, keywords = Assembly(tuple(inputs.spec), leaves, objects).arguments()
+    return args, keywords, values
+
+
+def flat_results(result):
+    """The Values and numbers that a result holds, from left to right."""
+    cdef list leaves = []
+    take_result_apart(result, [], leaves, 0)
+    return leaves
+
+
+@cython.wraparound(True)
+def integer_inputs(spec):
+    """The numbers of the inputs that are integers."""
+    numbers, first = [], 0
+    for item in spec:
+        if isinstance(item, str) or item[0] == 'a':
+            count = 1 if isinstance(item, str) else size_of(item[1])
+            if item == 'i' or item[-1] == 'i':
+                numbers.extend(range(first, first + count))
+            first += count
+    return numbers

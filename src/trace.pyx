@@ -35,21 +35,22 @@ cdef Trace trace
 memset(&trace, 0, sizeof(trace))
 trace_lock = threading.RLock()  # one trace at a time
 
-READ_DATA = ('its number (.data) was read',
+# What a trace refuses ({}: of what kind the Value is), and what to write instead.
+READ_DATA = ('the number (.data) of {} was read',
              'use the Value itself (mg.where, mg.max, mg.softmax, detach() do without .data), or read it'
              ' outside of the function')
 AT_ONCE = ('data or gradients of many Values were read or assigned at once',
            'do so between calls, outside of the function')
 ASSIGNED_DATA = ('.data was assigned', 'make a new Value, or assign between calls')
-READ_GRAD = ('its .grad was read', 'read gradients after backward() of what the function returns')
-ASSIGNED_GRAD = ('its .grad was assigned', 'zero gradients between calls, outside of the function')
-COMPARED = ('it was compared', 'write mg.where(a - b, x, y), which is x where a > b, or mg.max, mg.min, relu()')
-TRUTH = ('its truth was asked for', 'write mg.where(v, x, y), which is x where v > 0')
-CONVERTED = ('it was converted to a plain number',
+READ_GRAD = ('the .grad of {} was read', 'read gradients after backward() of what the function returns')
+ASSIGNED_GRAD = ('the .grad of {} was assigned', 'zero gradients between calls, outside of the function')
+COMPARED = ('{} was compared',
+            'write mg.where(a - b, x, y), which is x where a > b, or mg.max, mg.min, relu()')
+TRUTH = ('the truth of {} was asked for', 'write mg.where(v, x, y), which is x where v > 0')
+CONVERTED = ('{} was converted to a plain number',
              'use the functions of micrograd_c.math, or methods such as v.exp()')
 BACKWARD = ('a backward step was run inside the function', 'call backward() on what the function returns')
-OWN_OP = ('an operation of your own, given by numbers or a closure, cannot be replayed',
-          'compose it of operations of Value')
+OWN_OP = ('an operation of your own, given by numbers or a closure, was used', 'compose it of operations of Value')
 A_PROGRAM = ('a program was called', 'call the function that it was traced from')
 MANY = ('a compiled function was mapped or differentiated inside another',
         'call it, f(x), for one sample: it is then a part of the trace')
@@ -63,13 +64,11 @@ cdef int refuse(object v, tuple why) except -1:
     """TraceError if this thread is tracing and v, where one is given, may be another number at a replay."""
     if not tracing() or v is not None and (not isinstance(v, Value) or not depends(index_of(v))):
         return 0
-    cdef int source = 0 if v is None else depends(index_of(v))
-    whose = ''
-    if source & FROM_ARGUMENT:
-        whose = ' of a Value that depends on an argument'
-    elif source:
-        whose = ' of a captured Value, or of one that depends on such'
-    raise trace_error(f'{why[0]}{whose and " ("}{whose.strip()}{whose and ")"}', why[1])
+    kind = ''
+    if v is not None:
+        kind = ('a Value that depends on an argument' if depends(index_of(v)) & FROM_ARGUMENT
+                else 'a captured Value' if index_of(v) < trace.base else 'a Value made of captured ones')
+    raise trace_error(why[0].format(kind), why[1])
 
 
 def user_line():
@@ -224,6 +223,7 @@ cdef object lift_graph(list results):
     cdef Py_ssize_t count = tape.size - trace.base
     lift.reached = <uint8_t *> calloc(count + 1, 1)
     lift.number = <int32_t *> calloc(count + 1, sizeof(int32_t))
+    # As long as the tape, but only what is captured is touched: the rest is the system's page of zeros.
     lift.captured = <int32_t *> calloc(trace.base + 1, sizeof(int32_t))
     try:
         if lift.reached == NULL or lift.number == NULL or lift.captured == NULL:
@@ -377,3 +377,62 @@ cdef object lifted(Lift *lift, list results, Py_ssize_t count):
             n += 1
     captured = tuple([facade_of(lift.order[k]) for k in range(lift.captures)])
     return Graph(ops, lhs, rhs, data, edges, outputs), captured
+
+
+# ----------------------------------------------------------------------------------- integer arguments
+
+class Integer:
+    """What stands for an integer argument while a function is traced.
+
+    Handed to `take`, it stays an input of the program. Whatever else is asked of it, its number becomes
+    part of the signature.
+    """
+    __slots__ = ('_number', '_input', '_node', '_baked')
+    __class__ = int
+
+    def __init__(self, number, input, node, baked):
+        self._number, self._input, self._node, self._baked = number, input, node, baked
+
+    def __getattr__(self, name):
+        if not hasattr(int, name):
+            raise AttributeError(f"'int' object has no attribute {name!r}")
+        return getattr(number_of_integer(self), name)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
+        return getattr(ufunc, method)(*[number_of_integer(x) for x in inputs], **keywords)
+
+
+def is_integer(x):
+    """Whether x stands for an integer argument of a trace."""
+    return type(x) is Integer
+
+
+def number_of_integer(x):
+    """The number that an Integer stands for, from now on part of the signature; other things as they are."""
+    if type(x) is not Integer:
+        return x
+    if x._input not in x._baked:
+        x._baked[x._input] = user_line()
+    return x._number
+
+
+def with_numbers(function):
+    """A function of integers as a method of Integer: given the numbers that its arguments stand for."""
+    def method(*args):
+        return function(*[number_of_integer(x) for x in args])
+    return method
+
+
+def reflected(function):
+    return lambda x, y: function(y, x)
+
+
+cdef int finish_integer() except -1:
+    for name in 'add sub mul truediv floordiv mod divmod pow lshift rshift and or xor eq ne lt le gt ge'.split():
+        function = {'divmod': divmod, 'pow': pow}.get(name) or getattr(operator, f'__{name}__')
+        setattr(Integer, f'__{name}__', with_numbers(function))
+        setattr(Integer, f'__r{name}__', with_numbers(reflected(function)))
+    for name in 'abs bool ceil float floor format hash index int invert neg pos repr round str trunc'.split():
+        setattr(Integer, f'__{name}__', with_numbers(getattr(int, f'__{name}__')))
+
+finish_integer()

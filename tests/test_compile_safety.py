@@ -107,11 +107,11 @@ def submit(self, work):
     thread.start()
     future = concurrent.futures.Future()
     future.set_running_or_notify_cancel()
-    future.result = interrupted
     return future
-def interrupted():
+def interrupted(seconds):
     raise KeyboardInterrupt
 Pool.submit = submit
+time.sleep = interrupted    # where the call waits for the other thread
 mg.set_num_threads(2)
 for k in range(12):
     threads = []
