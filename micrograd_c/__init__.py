@@ -39,9 +39,17 @@ from micrograd_c.dropin import (
     unload_ipython_extension,
 )
 from micrograd_c.program import compile, load
+from micrograd_c.transform import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 __all__ = [
+    "vjp",
+    "value_and_grad",
+    "jvp",
+    "jacobian",
+    "hvp",
+    "hessian",
+    "grad",
     "Program",
     "TraceError",
     "Value",

@@ -656,7 +656,8 @@ cdef Code compile_code(Program program, bytes mapped, bytes wanted, bint capture
     cdef Py_ssize_t k, i, slots = 0, varying_slots = 0
     cdef Layout g
     mask = numpy.frombuffer(mapped, numpy.uint8)
-    graph = separate(program.graph, varying(program.graph, mask))
+    graph = group_terms(program.graph) if program.optimize else program.graph
+    graph = separate(graph, varying(graph, mask))
     graph, varies = broadcast_rows(graph, varying(graph, mask))
     if reverse:
         lives = active(graph, numpy.frombuffer(wanted, numpy.uint8), captured_wanted)

@@ -20,31 +20,31 @@
 #include <math.h>
 #include <stdint.h>
 
-/* Formulas too long for a line of the table. */
-
 /* 1 / (1 + exp(-a)), without overflow on either side. */
 static inline double logistic(double a) {
     double e = exp(-fabs(a));
     return a < 0 ? e / (1 + e) : 1 / (1 + e);
 }
 
-/* Where these saturate, the partial can no longer be had from the value v alone. */
-static inline double tanh_partial(double a, double v) {
-    double e;
-    if (v * v < 0.99) return 1 - v * v;
-    e = exp(-2 * fabs(a));
-    return 4 * e / ((1 + e) * (1 + e));
-}
-static inline double sigmoid_partial(double a, double v) { return v * (v < 0.99 ? 1 - v : logistic(-a)); }
-static inline double expm1_partial(double a, double v) { return v < -0.99 ? exp(a) : v + 1; }
+/* Formulas of partials that are too long for a line of the table: name, parameters, value. Their text, like
+ * that of the table, is read where programs are differentiated (derive.pyx): an expression, each, of numbers,
+ * operators, comparisons, one `? :` on the outside, and functions that are formulas or values of the table. */
+#define FORMULAS(F) \
+/* 1 / cosh(x)^2 from e = exp(-2|x|) */                                                                       \
+F(bell,            (double e),                     4 * e / ((1 + e) * (1 + e)))                               \
+/* where tanh and sigmoid saturate, the partial can no longer be had from the value v alone */                \
+F(tanh_partial,    (double a, double v),           v * v < 0.99 ? 1 - v * v : bell(exp(-2 * fabs(a))))        \
+F(sigmoid_partial, (double a, double v),           v < 0.99 ? v * (1 - v) : v * logistic(-a))                 \
+F(expm1_partial,   (double a, double v),           v < -0.99 ? exp(a) : v + 1)                                \
+/* d(a ** b)/da: 0 where the power is constant, though pow(0, -1) is not finite */                            \
+F(pow_by_base,     (double a, double b),           b == 0 ? 0 : b * pow(a, b - 1))                            \
+/* d(a ** b)/db: the limit 0 at a = 0, b >= 0, where log(a) is not finite */                                  \
+F(pow_by_exponent, (double a, double b, double v), a == 0 && b >= 0 ? 0 : v * log(a))
 
-/* d(a ** b)/da: 0 where the power is constant, though pow(0, -1) is not finite. */
-static inline double pow_by_base(double a, double b) { return b == 0 ? 0 : b * pow(a, b - 1); }
-
-/* d(a ** b)/db: the limit 0 at a = 0, b >= 0, where log(a) is not finite. */
-static inline double pow_by_exponent(double a, double b, double v) {
-    return a == 0 && b >= 0 ? 0 : v * log(a);
-}
+#define F(name, parameters, value) \
+    static inline double name parameters { return value; }
+FORMULAS(F)
+#undef F
 
 #define OPERATORS(X) \
 X(ADD,      add,      "+",        2, a + b,              1,                          1,                         NULL)      \
@@ -119,6 +119,17 @@ typedef struct {
     const char *raises;
     const char *value, *by_a, *by_b; /* the formulas, for documentation */
 } OpInfo;
+
+typedef struct {
+    const char *name, *parameters, *value;
+} Formula;
+
+static const Formula FORMULA_TEXTS[] = {
+#define F(name, parameters, value) {#name, #parameters, #value},
+    FORMULAS(F)
+#undef F
+    {NULL, NULL, NULL},
+};
 
 static const OpInfo OP_INFO[OP_COUNT] = {
     {"leaf", "", 0, NULL, "", "", ""},

@@ -6,6 +6,7 @@
 # long as the arrays they were taken from.
 
 cimport cython
+from libc.math cimport fabs
 from libc.stdint cimport int8_t
 from libc.string cimport memcmp, memcpy
 
@@ -198,6 +199,11 @@ cdef class Draft:
         for k in range(len(given.outputs)):
             after[k] = to[before[k]]
             CHECK(0 <= after[k] and after[k] < self.made.nodes)
+        return self.graph_of(outputs)
+
+    cdef object graph_of(self, outputs):
+        """The graph with these outputs, int32 indices."""
+        import numpy
         if DEBUG_BUILD:
             check_nodes(&self.made, INT32_MAX, INT32_MAX)
         return Graph(array_of(self.made.op, self.made.nodes, numpy.uint8),
@@ -268,7 +274,7 @@ def fold_constants(graph):
     """With the numbers that are known computed, and operations that do nothing left out.
 
     Values are those of IEEE 754, inf and nan among them. x*0 stays, as x may be one of those; but the sign
-    of a zero is not kept: x + 0 becomes x.
+    of a zero is not kept: x + 0 becomes x. Constant factors are multiplied: 2 * (3 * x) becomes 6 * x.
     """
     import numpy
     cdef Arrays g = arrays_of(graph)
@@ -308,6 +314,10 @@ cdef int32_t folded_op(Draft draft, int op, int32_t a, int32_t b) except -1:
             return b
         if b_known and y == 1:
             return a
+        if a_known and scale_of(g, b, x, &y):
+            return folded_op(draft, OP_MUL, draft.constant(x * y), scaled(g, b))
+        if b_known and scale_of(g, a, y, &x):
+            return folded_op(draft, OP_MUL, draft.constant(x * y), scaled(g, a))
     elif op == OP_DIV:
         if b_known and y == 1:
             return a
@@ -317,9 +327,24 @@ cdef int32_t folded_op(Draft draft, int op, int32_t a, int32_t b) except -1:
         if b_known and y == 2:
             return draft.node(OP_MUL, a, a)
     elif op == OP_NEG:
-        if g.op[a] == OP_NEG:
-            return g.lhs[a]
+        if scale_of(g, a, -1, &x):
+            return folded_op(draft, OP_MUL, draft.constant(-x), scaled(g, a))
     return draft.node(op, a, b)
+
+
+cdef inline bint scale_of(const Arrays *g, int32_t i, double factor, double *scale) noexcept:
+    """Whether node i is a constant times a node, `scaled`, and that constant may be multiplied by the factor."""
+    if g.op[i] == OP_NEG:
+        scale[0] = -1
+    elif g.op[i] == OP_MUL and (is_constant(g, g.lhs[i]) or is_constant(g, g.rhs[i])):
+        scale[0] = g.data[g.lhs[i] if is_constant(g, g.lhs[i]) else g.rhs[i]]
+    else:
+        return False
+    return 1e-300 < fabs(scale[0] * factor) < 1e300     # neither lost nor infinite by itself
+
+
+cdef inline int32_t scaled(const Arrays *g, int32_t i) noexcept:
+    return g.rhs[i] if g.op[i] == OP_MUL and is_constant(g, g.lhs[i]) else g.lhs[i]
 
 
 cdef int32_t folded_dot(Draft draft, const Arrays *g, Py_ssize_t i, const int32_t *to) except -1:
@@ -328,7 +353,7 @@ cdef int32_t folded_dot(Draft draft, const Arrays *g, Py_ssize_t i, const int32_
     cdef const int32_t *edges = g.edges + g.lhs[i]
     cdef Py_ssize_t e, first = made.edge_count
     cdef int32_t x, y, addend = -1
-    cdef double total = 0
+    cdef double total = 0, scale = 0
     if g.rhs[i] & 1:
         addend = to[edges[g.rhs[i] - 1]]
         if is_constant(made, addend):
@@ -337,12 +362,15 @@ cdef int32_t folded_dot(Draft draft, const Arrays *g, Py_ssize_t i, const int32_
     for e in range(g.rhs[i] >> 1):
         x = to[edges[2 * e]]
         y = to[edges[2 * e + 1]]
+        if is_constant(made, y):
+            x, y = y, x
         if is_constant(made, x) and is_constant(made, y):
             total += made.data[x] * made.data[y]
-        elif unit(made, x) == 1:
+            continue
+        if is_constant(made, x) and scale_of(made, y, made.data[x], &scale):
+            x, y = draft.constant(made.data[x] * scale), scaled(made, y)
+        if unit(made, x) == 1:
             draft.pair(0, y)
-        elif unit(made, y) == 1:
-            draft.pair(0, x)
         else:
             draft.pair(x, y)
     if total != 0:
@@ -665,14 +693,14 @@ cdef int flag_at(const uint8_t *flags, int32_t k, Py_ssize_t count) except -1:
 def separate(graph, varying):
     """With every varying dot made of pairs of one kind: a uniform factor and a varying one, or both varying.
 
-    varying: which nodes of the graph vary. The pairs of uniform factors, and a uniform addend, become a uniform
+    varying: which nodes of the graph vary. A product of a uniform and a varying factor becomes a dot, too. The pairs of uniform factors, and a uniform addend, become a uniform
     sum, which is then the addend; pairs of one uniform factor, which stands first, are summed before those
     of two varying ones.
     """
     import numpy
     cdef Arrays g = arrays_of(graph)
     cdef Draft draft = draft_of(&g)
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, first
     flags_, to_ = numpy.ascontiguousarray(varying, numpy.uint8), numpy.empty(g.nodes, numpy.int32)
     if len(flags_) != g.nodes:
         raise ValueError(f'varying must have length {g.nodes}, not {len(flags_)}')
@@ -681,6 +709,10 @@ def separate(graph, varying):
     for i in range(g.nodes):
         if g.op[i] == OP_DOT:
             to[i] = separated(draft, &g, i, flags, to)
+        elif g.op[i] == OP_MUL and flags[g.lhs[i]] != flags[g.rhs[i]]:
+            first = draft.made.edge_count
+            draft.pair(to[g.rhs[i] if flags[g.lhs[i]] else g.lhs[i]], to[g.lhs[i] if flags[g.lhs[i]] else g.rhs[i]])
+            to[i] = draft.nary(OP_DOT, first)
         else:
             to[i] = draft.copy(&g, i, to)
     return draft.graph(graph, to)
@@ -721,6 +753,55 @@ cdef bint push_pairs(Draft draft, const Arrays *g, Py_ssize_t i, const uint8_t *
             x, y = y, x
         draft.pair(to[x], to[y])
     return draft.made.edge_count > first
+
+
+cdef enum:
+    LONG_SUM = 16   # pairs of a dot that is worth dividing
+    LONG_PART = 8   # and of a part of one
+
+def group_terms(graph):
+    """With long dots of pairs of several kinds divided into one dot for each kind, the last one the addend.
+
+    Pairs of one kind, by the ops of their factors, are then often at regular distances, as code wants them.
+    """
+    import numpy
+    cdef Arrays g = arrays_of(graph)
+    cdef Draft draft = draft_of(&g)
+    cdef Py_ssize_t i, e, first
+    cdef int32_t addend
+    to_ = numpy.empty(g.nodes, numpy.int32)
+    cdef int32_t *to = <int32_t *> address(to_)
+    for i in range(g.nodes):
+        if g.op[i] != OP_DOT or g.rhs[i] < 2 * LONG_SUM or not mixes_pairs(&g, i):
+            to[i] = draft.copy(&g, i, to)
+            continue
+        addend = to[g.edges[g.lhs[i] + g.rhs[i] - 1]] if g.rhs[i] & 1 else -1
+        for part in parts_by_kind(graph.op, graph.edges[g.lhs[i]:g.lhs[i] + (g.rhs[i] & ~1)].reshape(-1, 2)):
+            first = draft.made.edge_count
+            for e in part.tolist():
+                draft.pair(to[g.edges[g.lhs[i] + 2 * e]], to[g.edges[g.lhs[i] + 2 * e + 1]])
+            addend = draft.dot(first, addend)
+        to[i] = addend
+    return draft.graph(graph, to)
+
+
+cdef bint mixes_pairs(const Arrays *g, Py_ssize_t i) noexcept:
+    """Whether a dot has pairs of several kinds."""
+    cdef const int32_t *edges = g.edges + g.lhs[i]
+    cdef Py_ssize_t e
+    for e in range(2, g.rhs[i] & ~1, 2):
+        if g.op[edges[e]] != g.op[edges[0]] or g.op[edges[e + 1]] != g.op[edges[1]]:
+            return True
+    return False
+
+
+def parts_by_kind(op, pairs):
+    """The numbers of the pairs of each kind that has enough of them, and of all others: a list of arrays."""
+    import numpy
+    kinds = op[pairs[:, 0]].astype(numpy.int32) << 8 | op[pairs[:, 1]]
+    _, kind, counts = numpy.unique(kinds, return_inverse=True, return_counts=True)
+    kind[(counts < LONG_PART)[kind]] = len(counts)
+    return [numpy.nonzero(kind == k)[0] for k in numpy.unique(kind)]
 
 
 def broadcast_rows(graph, varies):

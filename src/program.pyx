@@ -78,7 +78,7 @@ cdef class Gradient:
         if trace.thread:
             refuse(None, MANY)
         cdef Inputs inputs = self.of.take_inputs(args, keywords)
-        return self.finish(value_and_gradient(self.of.program_of(inputs, None), inputs, argnums))
+        return self.finish(value_and_gradient(self.of.program_of(inputs, None), inputs, argnums, False))
 
     def mean(self, /, *args, argnums=0, **keywords):
         """Of the mean over samples."""
@@ -120,6 +120,7 @@ cdef class Program(Callable):
     cdef int32_t *indices               # of the captured Values, see locate
     cdef Py_ssize_t located             # tape.renumbered when they were read; -1: to be read anew
     cdef dict chosen                    # what chosen_arguments found, by argnums
+    cdef readonly dict derived          # programs made of this one, see transform.py
     cdef dict codes
     cdef Code plain                     # for one sample, derivatives by the captured alone
 
@@ -210,7 +211,7 @@ cdef Program new_program(graph, captured, spec, result_spec, baked, names, optim
         program.input_count += argument.count
     program.single = program.result_spec == ('f',)
     program.limits = limits_of(graph)
-    program.codes, program.chosen = {}, {}
+    program.codes, program.chosen, program.derived = {}, {}, {}
     program.captures = len(program.captured)
     program.indices = <int32_t *> allocated(program.captures, sizeof(int32_t))
     program.located = -1

@@ -386,8 +386,8 @@ cdef Job new_job(Code code, Buffers uniform, Samples samples, Py_ssize_t output,
         job.columns[k].start = &samples.one.numbers[k]
     for columns in samples.columns:
         for k in range(columns.count):
-            job.columns[columns.first + k].start = columns.numbers + k
-            job.columns[columns.first + k].stride = columns.count
+            job.columns[columns.first + k].start = columns.numbers + k * columns.to_input
+            job.columns[columns.first + k].stride = columns.to_sample
     for k in range(inputs):     # those that vary and are used move to the front
         if code.mapped[k] and code.input_slot[k] >= 0:
             column = &job.columns[job.inputs]
@@ -647,7 +647,7 @@ def array_of_samples(leaves, shape, n):
 
 # -------------------------------------------------------------------------------------- gradients
 
-cdef object chosen_arguments(Program program, argnums):
+def chosen_arguments(Program program, argnums):
     """The arguments that argnums names, and a mask of their inputs."""
     if type(argnums) is int and argnums in program.chosen:
         return program.chosen[argnums]
@@ -673,15 +673,34 @@ cdef object chosen_arguments(Program program, argnums):
 
 cdef int check_single(Program program) except -1:
     if not program.single:
-        raise TypeError(f'a gradient is that of a function with one number as its result, not'
-                        f' {spec_text(program.result_spec)}')
+        raise not_single(program.result_spec)
     return 0
 
 
-cdef object assembled(arguments, argnums, leaves, array):
+cdef object not_single(spec):
+    return TypeError(f'a gradient is that of a function with one number as its result, not {spec_text(spec)}')
+
+
+def result_and_aux(Program program, has_aux):
+    """The signature of what is differentiated of the result, and with has_aux, of what comes along: else None."""
+    spec = program.result_spec
+    if not has_aux:
+        return spec, None
+    if spec[0] != ('(', 2):
+        raise TypeError(f'has_aux=True wants a function that returns a pair (result, aux), not {spec_text(spec)}')
+    end, _, _ = end_of(spec, 1)
+    return spec[1:end], spec[end:]
+
+
+def assembled(arguments, argnums, leaves, array):
     """Gradients in the structure of their arguments."""
     parts = [Assembly(a.spec, leaves[a.first:a.first + a.count], array).next() for a in arguments]
     return tuple(parts) if isinstance(argnums, (tuple, list)) else parts[0]
+
+
+def assembled_result(spec, leaves, array):
+    """A result of that signature."""
+    return Assembly(spec, leaves, array).next()
 
 
 def reshaped(numbers, shape):
@@ -689,20 +708,33 @@ def reshaped(numbers, shape):
     return numbers.reshape(shape)
 
 
-cdef tuple value_and_gradient(Program program, Inputs inputs, argnums):
-    """Of one sample: (value, gradient)."""
+def gradient_at(Callable function, tuple args, dict keywords, argnums, has_aux):
+    """(value, gradient) of a function of numbers; None where there are Values among them or a trace is on."""
+    cdef Inputs inputs = function.take_inputs(args, keywords)
+    if inputs.values is not None or tracing():
+        return None
+    return value_and_gradient(function.program_of(inputs, None), inputs, argnums, has_aux)
+
+
+cdef tuple value_and_gradient(Program program, Inputs inputs, argnums, has_aux):
+    """Of one sample: (value, gradient), with has_aux ((value, aux), gradient)."""
     import numpy
     cdef Code code
     cdef Buffers buffers
     cdef Py_ssize_t k
     cdef int32_t slot
-    check_single(program)
+    spec, aux = result_and_aux(program, has_aux)
+    if spec != ('f',):
+        raise not_single(spec)
     arguments, mask = chosen_arguments(program, argnums)
     check_indices(program, inputs.numbers)
     code = code_for(program, None, mask, False, True)
     buffers = begun(program, code, inputs.numbers)
     slot = code.output_slot[0]
     value = numpy.float64(buffers.values[slot])
+    if has_aux:
+        others = numpy.array([buffers.values[code.output_slot[k]] for k in range(1, code.outputs)])
+        value = value, Assembly(aux, others, reshaped).next()
     if code.output_active[0]:
         buffers.adjoints[slot] = 1
         run_reverse(code, buffers.values, buffers.adjoints)

@@ -300,8 +300,9 @@ class shared:
 
 
 cdef class Columns:
-    """The numbers of some inputs that are mapped: an array of a row a sample, a column an input."""
+    """The numbers of some inputs that are mapped: an array of a row a sample, a column an input, or other steps."""
     cdef Py_ssize_t first, count    # the inputs: from number `first` on
+    cdef Py_ssize_t to_input, to_sample     # how far the next input, and the next sample are, in doubles
     cdef object rows                # the array, or where the numbers are from
     cdef const double *numbers
 
@@ -309,6 +310,7 @@ cdef class Columns:
 cdef Columns columns_of(Py_ssize_t first, Py_ssize_t count, object rows):
     cdef Columns columns = Columns.__new__(Columns)
     columns.first, columns.count, columns.rows = first, count, rows
+    columns.to_input, columns.to_sample = 1, count
     columns.numbers = <const double *> address(rows)
     return columns
 

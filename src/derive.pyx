@@ -1,0 +1,556 @@
+# Derivatives of graphs, as graphs: so they are programs like any other, and have derivatives themselves.
+#
+# The partials are the op table's own formulas: their text is read once, evaluated on symbols in place of
+# numbers, and kept as small graphs that are copied in where an operation is differentiated.
+
+cdef extern from "ops.h" nogil:
+    ctypedef struct Formula:
+        const char *name
+        const char *parameters
+        const char *value
+    const Formula *FORMULA_TEXTS
+    const double TWO_OVER_SQRT_PI, LN_2, LN_10
+
+cdef enum:
+    LONGEST_FORMULA = 64    # nodes of a partial
+
+cdef list partial_graphs = []               # the graphs of all partials: by a, then by b, by op
+cdef Arrays partial_arrays[2][OP_COUNT]     # and where their nodes are
+
+
+# ------------------------------------------------------------------------------ the partials as graphs
+
+@cython.final
+cdef class Symbol:
+    """A number of a formula that is evaluated on nodes of a draft."""
+    cdef Draft draft
+    cdef int32_t node
+
+    def __add__(a, b):
+        return symbol_of(OP_ADD, a, b)
+
+    def __sub__(a, b):
+        return symbol_of(OP_SUB, a, b)
+
+    def __mul__(a, b):
+        return symbol_of(OP_MUL, a, b)
+
+    def __truediv__(a, b):
+        return symbol_of(OP_DIV, a, b)
+
+    def __neg__(self):
+        return symbol_of(OP_NEG, self, self)
+
+    # Truth is 1 or 0, as in C.
+
+    def __and__(a, b):
+        return a * b
+
+    def __invert__(self):
+        return 1 - self
+
+    def __richcmp__(self, other, int comparison):
+        if comparison == Py_LT:
+            return choice(other - self, 1, 0)
+        if comparison == Py_GT:
+            return choice(self - other, 1, 0)
+        if comparison == Py_LE:
+            return ~(self > other)
+        if comparison == Py_GE:
+            return ~(self < other)
+        difference = self - other
+        return choice(difference * difference, 0, 1) if comparison == Py_EQ else NotImplemented
+
+
+cdef Symbol symbol_at(Draft draft, int32_t node):
+    cdef Symbol symbol = Symbol.__new__(Symbol)
+    symbol.draft, symbol.node = draft, node
+    return symbol
+
+
+cdef int32_t node_in(Draft draft, x) except -1:
+    return (<Symbol> x).node if isinstance(x, Symbol) else draft.constant(x)
+
+
+cdef Symbol symbol_of(int op, a, b):
+    """The result of an operation of the table on symbols and numbers, one a symbol at least."""
+    cdef Draft draft = (<Symbol> (a if isinstance(a, Symbol) else b)).draft
+    cdef int32_t x = node_in(draft, a)
+    return symbol_at(draft, folded_op(draft, op, x, node_in(draft, b)))
+
+
+def choice(test, x, y):
+    """x where test > 0, else y."""
+    cdef Draft draft
+    if not isinstance(test, Symbol):
+        return x if test > 0 else y
+    draft = (<Symbol> test).draft
+    cdef int32_t a = node_in(draft, x)
+    return symbol_at(draft, folded_where(draft, (<Symbol> test).node, a, node_in(draft, y)))
+
+
+cdef int32_t folded_where(Draft draft, int32_t test, int32_t a, int32_t b) except -1:
+    cdef Py_ssize_t first = draft.made.edge_count
+    if a == b:
+        return a
+    if is_constant(&draft.made, test):
+        return a if draft.made.data[test] > 0 else b
+    draft.edge(test)
+    draft.pair(a, b)
+    return draft.nary(OP_WHERE, first)
+
+
+def in_python(text):
+    """A formula in C, of those that the op table has, as an expression of Python."""
+    test, question, rest = text.partition('?')
+    if question:
+        x, _, y = rest.partition(':')
+        return f'choice({in_python(test)}, {x}, {y})'
+    return ' & '.join([f'({part.strip()})' for part in text.replace('!', '~').split('&&')])
+
+
+cdef int learn_partials() except -1:
+    """Make the graphs of all partials."""
+    import re
+    cdef Py_ssize_t k
+    cdef int op
+    names = {'choice': choice, 'TWO_OVER_SQRT_PI': TWO_OVER_SQRT_PI, 'LN_2': LN_2, 'LN_10': LN_10}
+    for op in range(OP_LEAF + 1, OP_PLAIN):     # exp(a) is the function exp of C, logistic(a) that of sigmoid
+        function = re.fullmatch(r'(\w+)\(a(, b)?\)', OP_INFO[op].value.decode())
+        if function:
+            names.setdefault(function[1], operation_named(op))
+    k = 0
+    while FORMULA_TEXTS[k].name != NULL:
+        parameters = ', '.join(re.findall(r'double (\w+)', FORMULA_TEXTS[k].parameters.decode()))
+        value = in_python(FORMULA_TEXTS[k].value.decode())
+        names[FORMULA_TEXTS[k].name.decode()] = eval(f'lambda {parameters}: {value}', names)
+        k += 1
+    graphs = []
+    for k in range(2):
+        for op in range(OP_LEAF + 1, OP_PLAIN):
+            text = (OP_INFO[op].by_b if k else OP_INFO[op].by_a).decode()
+            graphs.append(graph_of_partial(in_python(text), names))
+            partial_arrays[k][op] = arrays_of(graphs[len(graphs) - 1])
+    partial_graphs[:] = graphs
+    return 0
+
+
+def operation_named(int op):
+    if OP_INFO[op].arity == 1:
+        return lambda a: symbol_of(op, a, a)
+    return lambda a, b: symbol_of(op, a, b)
+
+
+def graph_of_partial(text, names):
+    """A formula of a, b and v as a graph of three inputs, whose last node is its value."""
+    cdef Draft draft = Draft.__new__(Draft)
+    draft.node(OP_LEAF, CONSTANT, 0, 1)
+    inputs = {name: symbol_at(draft, draft.node(OP_LEAF, INPUT, k)) for k, name in enumerate('abv')}
+    cdef int32_t value = node_in(draft, eval(text, names, inputs))
+    graph = reachable(with_outputs(draft, [value]))
+    if len(graph.op) > LONGEST_FORMULA:
+        raise AssertionError(f'{text} is longer than {LONGEST_FORMULA} nodes')
+    return graph
+
+
+cdef int32_t partial_node(Draft draft, int op, int k, int32_t a, int32_t b, int32_t v) except -1:
+    """The node of the partial of v = op(a, b) by a (k = 0) or b (k = 1), on nodes of the draft."""
+    cdef const Arrays *f = &partial_arrays[k][op]
+    cdef int32_t to[LONGEST_FORMULA]
+    cdef int32_t operands[3]
+    cdef const int32_t *edges
+    cdef Py_ssize_t i
+    cdef int inner
+    operands[0], operands[1], operands[2] = a, b, v
+    for i in range(f.nodes):
+        inner = f.op[i]
+        if inner == OP_LEAF:
+            to[i] = operands[f.rhs[i]] if f.lhs[i] == INPUT else draft.constant(f.data[i])
+        elif inner == OP_WHERE:
+            edges = f.edges + f.lhs[i]
+            to[i] = folded_where(draft, to[edges[0]], to[edges[1]], to[edges[2]])
+        else:
+            if inner == OP_POW and is_constant(&draft.made, to[f.rhs[i]]):
+                inner = OP_POWC
+            to[i] = folded_op(draft, inner, to[f.lhs[i]], to[f.rhs[i]])
+    return to[f.nodes - 1]
+
+
+# ---------------------------------------------------------------------------------- whole graphs
+
+# What gives the tangent of an input, or the adjoint of an output, where it is not the number of an input.
+cdef enum:
+    NONE = -1
+    ONE = -2
+
+
+cdef Draft continued(const Arrays *g):
+    """A draft that begins with the nodes of g, under the same numbers."""
+    cdef Draft draft = Draft()
+    draft.resize(3 * g.nodes + 64)
+    draft.resize_edges(2 * g.edge_count + 64)
+    memcpy(draft.made.op, g.op, g.nodes * sizeof(uint8_t))
+    memcpy(draft.made.lhs, g.lhs, g.nodes * sizeof(int32_t))
+    memcpy(draft.made.rhs, g.rhs, g.nodes * sizeof(int32_t))
+    memcpy(draft.made.data, g.data, g.nodes * sizeof(double))
+    memcpy(draft.made.edges, g.edges, g.edge_count * sizeof(int32_t))
+    draft.made.nodes, draft.made.edge_count = g.nodes, g.edge_count
+    if not partial_graphs:
+        learn_partials()
+    return draft
+
+
+cdef int32_t seed_node(Draft draft, int32_t source) except -1:
+    return 0 if source == ONE else draft.node(OP_LEAF, INPUT, source)
+
+
+cdef int32_t twice(Draft draft, int32_t x) except -1:
+    """2x, the derivative of x * x."""
+    return folded_op(draft, OP_MUL, draft.constant(2), x)
+
+
+cdef int push_product(Draft draft, int32_t x, int32_t y, int32_t *addend) except -1:
+    """x * y as a term of the dot being made; the first that is no product becomes its addend (-1: none yet)."""
+    cdef const Arrays *g = &draft.made
+    if is_constant(g, x) and g.data[x] == 0:
+        return 0
+    if unit(g, y) == 1:
+        x, y = y, x
+    if unit(g, x) != 1:
+        draft.pair(x, y)
+    elif addend[0] < 0:
+        addend[0] = y
+    else:
+        draft.pair(0, y)
+    return 0
+
+
+cdef int32_t finished_sum(Draft draft, Py_ssize_t first, int32_t addend) except -2:
+    """The sum of the terms pushed; -1 where there are none."""
+    if addend < 0 and draft.made.edge_count == first:
+        return -1
+    return draft.dot(first, addend)
+
+
+cdef object with_outputs(Draft draft, list outputs):
+    """The graph of a draft, with other outputs; -1 among them is 0."""
+    import numpy
+    nodes = numpy.array(outputs, numpy.int32)
+    if (nodes < 0).any():
+        nodes[nodes < 0] = draft.constant(0)
+    return draft.graph_of(nodes)
+
+
+def tangents(graph, directions):
+    """The graph with more outputs: for each direction, the derivatives of the outputs along it. Forward mode.
+
+    directions: int32 arrays that say for each input what its tangent is: the input of a number, ONE, or NONE.
+    """
+    cdef Arrays g = arrays_of(graph)
+    cdef Draft draft = continued(&g)
+    cdef Py_ssize_t i, k
+    cdef const int32_t *sources
+    cdef const int32_t *given = <const int32_t *> address(graph.outputs)
+    cdef list outputs = graph.outputs.tolist()
+    import numpy
+    tangent_ = numpy.empty(g.nodes, numpy.int32)
+    cdef int32_t *tangent = <int32_t *> address(tangent_)
+    for direction in directions:
+        sources = <const int32_t *> address(direction)
+        for i in range(g.nodes):
+            if g.op[i] != OP_LEAF:
+                tangent[i] = tangent_node(draft, &g, i, tangent)
+            elif g.lhs[i] == INPUT and sources[g.rhs[i]] != NONE:
+                tangent[i] = seed_node(draft, sources[g.rhs[i]])
+            else:
+                tangent[i] = -1
+        outputs.extend([tangent[given[k]] for k in range(len(graph.outputs))])
+    return with_outputs(draft, outputs)
+
+
+cdef int32_t tangent_node(Draft draft, const Arrays *g, Py_ssize_t i, const int32_t *tangent) except -2:
+    """The tangent of node i, whose operands have theirs; -1 where it is 0 for any numbers."""
+    cdef Py_ssize_t e, first = draft.made.edge_count, begin = g.lhs[i], end = begin + g.rhs[i]
+    cdef int32_t addend = -1, a = g.lhs[i], b = g.rhs[i], zero
+    cdef int op = g.op[i]
+    cdef const int32_t *edges = g.edges
+    if op == OP_PLAIN:
+        return -1
+    if op == OP_WHERE or op == OP_TAKE:
+        for e in range(begin + 1, end):
+            if tangent[edges[e]] >= 0:
+                break
+        else:
+            return -1
+        zero = draft.constant(0)
+        draft.edge(edges[begin])
+        for e in range(begin + 1, end):
+            draft.edge(tangent[edges[e]] if tangent[edges[e]] >= 0 else zero)
+        return draft.nary(op, first)
+    if op == OP_DOT:
+        for e in range(begin, end - 1, 2):
+            if edges[e] == edges[e + 1]:
+                if tangent[edges[e]] >= 0:
+                    push_product(draft, twice(draft, edges[e]), tangent[edges[e]], &addend)
+                continue
+            if tangent[edges[e]] >= 0:
+                push_product(draft, edges[e + 1], tangent[edges[e]], &addend)
+            if tangent[edges[e + 1]] >= 0:
+                push_product(draft, edges[e], tangent[edges[e + 1]], &addend)
+        if g.rhs[i] & 1 and tangent[edges[end - 1]] >= 0:
+            push_product(draft, 0, tangent[edges[end - 1]], &addend)
+        return finished_sum(draft, first, addend)
+    cdef int32_t by_a = -1, by_b = -1
+    if tangent[a] >= 0:
+        by_a = twice(draft, a) if op == OP_MUL and a == b else partial_node(draft, op, 0, a, b, <int32_t> i)
+    if OP_INFO[op].arity == 2 and tangent[b] >= 0 and not (op == OP_MUL and a == b):
+        by_b = partial_node(draft, op, 1, a, b, <int32_t> i)
+    first = draft.made.edge_count   # after the edges of the partials
+    if by_a >= 0:
+        push_product(draft, by_a, tangent[a], &addend)
+    if by_b >= 0:
+        push_product(draft, by_b, tangent[b], &addend)
+    return finished_sum(draft, first, addend)
+
+
+cdef struct Product:    # that is added to an adjoint
+    int32_t x
+    int32_t y
+    int32_t next        # of the same adjoint; -1: none
+
+cdef struct Adjoints:
+    int32_t *last       # of each node: the last product that is added to its adjoint; -1: none
+    Product *products
+    int32_t count
+
+
+cdef inline void add_product(Adjoints *adjoints, Py_ssize_t i, int32_t x, int32_t y) noexcept:
+    cdef Product *product = &adjoints.products[adjoints.count]
+    product.x, product.y, product.next = x, y, adjoints.last[i]
+    adjoints.last[i] = adjoints.count
+    adjoints.count += 1
+
+
+def adjoints(graph, wanted, heads):
+    """The graph with more outputs: for each heads, the derivatives of the sum of heads * outputs. Reverse mode.
+
+    wanted: by which inputs, a flag each. heads: int32 arrays that say for each output what it is weighted with:
+    the input of a number, ONE, or NONE.
+    """
+    import numpy
+    cdef Arrays g = arrays_of(graph)
+    cdef Draft draft = continued(&g)
+    cdef Py_ssize_t i, k, first
+    cdef int32_t adjoint, addend, product
+    cdef Adjoints sums
+    cdef const int32_t *sources
+    cdef const int32_t *given = <const int32_t *> address(graph.outputs)
+    cdef list outputs = graph.outputs.tolist(), numbers = numpy.nonzero(wanted)[0].tolist()
+    cdef dict by_input
+    active_ = active(graph, wanted, False)
+    cdef const uint8_t *flags = <const uint8_t *> address(active_)
+    last_ = numpy.full(g.nodes, -1, numpy.int32)    # as the sweep leaves it
+    # Every operand gets one product at most.
+    products_ = numpy.empty((2 * g.nodes + g.edge_count + len(outputs) + 1) * sizeof(Product), numpy.uint8)
+    sums.last, sums.products = <int32_t *> address(last_), <Product *> address(products_)
+    for one_heads in heads:
+        sources = <const int32_t *> address(one_heads)
+        sums.count = 0
+        by_input = {}
+        for k in range(len(graph.outputs)):
+            if sources[k] != NONE and flags[given[k]]:
+                add_product(&sums, given[k], 0, seed_node(draft, sources[k]))
+        for i in range(g.nodes - 1, -1, -1):
+            if sums.last[i] < 0:
+                continue
+            first, addend, product = draft.made.edge_count, -1, sums.last[i]
+            sums.last[i] = -1
+            while product >= 0:
+                push_product(draft, sums.products[product].x, sums.products[product].y, &addend)
+                product = sums.products[product].next
+            adjoint = finished_sum(draft, first, addend)
+            if adjoint < 0:
+                continue
+            if g.op[i] == OP_LEAF:
+                by_input[g.rhs[i]] = adjoint
+            else:
+                pass_adjoint(draft, &g, i, adjoint, flags, &sums)
+        outputs.extend([by_input.get(k, -1) for k in numbers])
+    return with_outputs(draft, outputs)
+
+
+cdef int pass_adjoint(Draft draft, const Arrays *g, Py_ssize_t i, int32_t adjoint, const uint8_t *flags,
+                      Adjoints *sums) except -1:
+    """Add to the adjoints of the operands of node i their share of its own."""
+    cdef Py_ssize_t e, begin = g.lhs[i], end = begin + g.rhs[i]
+    cdef int32_t a = g.lhs[i], b = g.rhs[i], index, test, zero
+    cdef int op = g.op[i]
+    cdef const int32_t *edges = g.edges
+    if op == OP_DOT:
+        for e in range(begin, end - 1, 2):
+            if edges[e] == edges[e + 1]:
+                if flags[edges[e]]:
+                    add_product(sums, edges[e], twice(draft, edges[e]), adjoint)
+                continue
+            if flags[edges[e]]:
+                add_product(sums, edges[e], edges[e + 1], adjoint)
+            if flags[edges[e + 1]]:
+                add_product(sums, edges[e + 1], edges[e], adjoint)
+        if g.rhs[i] & 1 and flags[edges[end - 1]]:
+            add_product(sums, edges[end - 1], 0, adjoint)
+    elif op == OP_WHERE:
+        zero = draft.constant(0)
+        if flags[edges[begin + 1]]:
+            add_product(sums, edges[begin + 1], 0, folded_where(draft, edges[begin], adjoint, zero))
+        if flags[edges[begin + 2]]:
+            add_product(sums, edges[begin + 2], 0, folded_where(draft, edges[begin], zero, adjoint))
+    elif op == OP_TAKE:
+        zero = draft.constant(0)
+        index = edges[begin]    # counted from the end where it is negative
+        test = draft.node(OP_NEG, index, index)
+        index = folded_where(draft, test, draft.node(OP_ADD, index, draft.constant(end - begin - 1)), index)
+        for e in range(begin + 1, end):
+            if flags[edges[e]]:     # where the square of index - row is 0
+                test = folded_op(draft, OP_SUB, index, draft.constant(e - begin - 1))
+                test = draft.node(OP_MUL, test, test)
+                add_product(sums, edges[e], 0, folded_where(draft, test, zero, adjoint))
+    elif op == OP_MUL and a == b:
+        if flags[a]:
+            add_product(sums, a, twice(draft, a), adjoint)
+    else:
+        if flags[a]:
+            add_product(sums, a, partial_node(draft, op, 0, a, b, <int32_t> i), adjoint)
+        if OP_INFO[op].arity == 2 and flags[b]:
+            add_product(sums, b, partial_node(draft, op, 1, a, b, <int32_t> i), adjoint)
+    return 0
+
+
+# ------------------------------------------------------------------------------------------ sparsity
+
+def dependencies(graph, wanted):
+    """Which of the inputs wanted each output may have a derivative by: (starts, inputs), as in a CSR matrix.
+
+    wanted: a flag for each input. The inputs of one output are in increasing order.
+    """
+    import numpy
+    cdef Arrays g = arrays_of(graph)
+    cdef Py_ssize_t i, k, count, size = 0
+    cdef const int32_t *operands
+    cdef int32_t pair[2]
+    cdef int32_t source
+    active_ = active(graph, wanted, False)
+    cdef const uint8_t *flags = <const uint8_t *> address(active_)
+    # The set of node i: `length` inputs from `start` on in `sets`. Nodes may have one set in common.
+    start_, length_ = numpy.zeros(g.nodes, numpy.int64), numpy.zeros(g.nodes, numpy.int64)
+    seen_ = numpy.full(len(wanted) + 1, -1, numpy.int32)
+    cdef int64_t *start = <int64_t *> address(start_)
+    cdef int64_t *length = <int64_t *> address(length_)
+    cdef int32_t *seen = <int32_t *> address(seen_)     # of each input, the last node whose set it is in
+    cdef Sets sets = Sets()
+    for i in range(g.nodes):
+        if not flags[i]:
+            continue
+        start[i] = sets.count
+        if g.op[i] == OP_LEAF:
+            sets.add(g.rhs[i])
+            length[i] = 1
+            continue
+        if is_nary(g.op[i]):
+            k = g.op[i] == OP_WHERE or g.op[i] == OP_TAKE   # nothing by the test, or the index
+            operands, count = g.edges + g.lhs[i] + k, g.rhs[i] - k
+        else:
+            pair[0], pair[1] = g.lhs[i], g.rhs[i]
+            operands, count = pair, OP_INFO[g.op[i]].arity
+        for k in range(count):
+            source = operands[k]
+            if not length[source]:
+                continue
+            if not length[i] or length[source] > length[i]:     # the largest, so far: perhaps the union
+                start[i], length[i] = start[source], length[source]
+        merge(sets, operands, count, start, length, seen, i)
+    starts, inputs = [0], []
+    for i in graph.outputs.tolist():
+        part = numpy.sort(array_of(sets.items + start[i], length[i], numpy.int32))
+        inputs.append(part)
+        starts.append(starts[len(starts) - 1] + len(part))
+    return numpy.array(starts), numpy.concatenate(inputs or [numpy.empty(0, numpy.int32)])
+
+
+@cython.final
+cdef class Sets:
+    """A growing array of numbers of inputs."""
+    cdef int32_t *items
+    cdef Py_ssize_t count, room
+
+    def __dealloc__(self):
+        free(self.items)
+
+    cdef int add(self, int32_t item) except -1:
+        cdef void *p
+        if self.count == self.room:
+            p = realloc(self.items, (2 * self.room + 64) * sizeof(int32_t))
+            if p == NULL:
+                raise MemoryError(f'no memory for the pattern of a sparse matrix of {self.count:,} elements')
+            self.items, self.room = <int32_t *> p, 2 * self.room + 64
+        self.items[self.count] = item
+        self.count += 1
+        return 0
+
+
+cdef int merge(Sets sets, const int32_t *operands, Py_ssize_t count, int64_t *start, int64_t *length, int32_t *seen,
+               Py_ssize_t i) except -1:
+    """Make the set of node i, which is the largest of its operands', the union of all of them."""
+    cdef Py_ssize_t k, j, first = sets.count, base = start[i], size = length[i]
+    cdef int32_t item
+    for k in range(size):
+        seen[sets.items[base + k]] = <int32_t> i
+    for j in range(count):
+        if start[operands[j]] == base:
+            continue
+        for k in range(length[operands[j]]):
+            item = sets.items[start[operands[j]] + k]
+            if seen[item] == i:
+                continue
+            if sets.count == first:     # something is missing: copy the largest, and go on from there
+                for size in range(length[i]):
+                    sets.add(sets.items[base + size])
+            seen[item] = <int32_t> i
+            sets.add(item)
+    if sets.count > first:
+        start[i], length[i] = first, sets.count - first
+    return 0
+
+
+def column_colours(starts, indices, Py_ssize_t columns):
+    """A colour for each column of a sparse matrix, such that no row has two columns of one colour.
+
+    starts, indices: the pattern, as in a CSR matrix. Greedy, in the order of the columns: int32[columns].
+    """
+    import numpy
+    cdef Py_ssize_t rows = len(starts) - 1, j, k, l, row
+    cdef int32_t colour
+    starts_ = numpy.ascontiguousarray(starts, numpy.int64)
+    indices_ = numpy.ascontiguousarray(indices, numpy.int32)
+    # The same pattern by columns: for each, its rows.
+    order = numpy.argsort(indices_, kind='stable')
+    row_ = numpy.repeat(numpy.arange(rows, dtype=numpy.int32), numpy.diff(starts_))[order]
+    begin_ = numpy.concatenate(([0], numpy.cumsum(numpy.bincount(indices_, minlength=columns)))).astype(numpy.int64)
+    colours = numpy.full(columns, -1, numpy.int32)
+    taken_ = numpy.full(columns + 1, -1, numpy.int64)
+    cdef const int64_t *first = <const int64_t *> address(starts_)
+    cdef const int32_t *column = <const int32_t *> address(indices_)
+    cdef const int32_t *rows_of = <const int32_t *> address(row_)
+    cdef const int64_t *begin = <const int64_t *> address(begin_)
+    cdef int32_t *chosen = <int32_t *> address(colours)
+    cdef int64_t *taken = <int64_t *> address(taken_)   # of each colour, the last column that may not have it
+    for j in range(columns):
+        for k in range(begin[j], begin[j + 1]):
+            row = rows_of[k]
+            for l in range(first[row], first[row + 1]):
+                if chosen[column[l]] >= 0:
+                    taken[chosen[column[l]]] = j
+        colour = 0
+        while taken[colour] == j:
+            colour += 1
+        chosen[j] = colour
+    return colours
