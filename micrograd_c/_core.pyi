@@ -311,6 +311,9 @@ def fold_constants(graph: Graph) -> Graph:
 def share(graph: Graph) -> Graph:
     """With one node where there were several of the same operation and operands."""
 
+def group_terms(graph: Graph) -> Graph:
+    """With long dots of pairs of several kinds divided into one dot for each kind."""
+
 def fuse_sums(graph: Graph) -> Graph:
     """With sums of several additions, subtractions, products and dots made into one dot."""
 
@@ -448,6 +451,9 @@ class Program(Callable):
     def captured(self) -> tuple[Value, ...]:
         """The Values that are read at each call."""
     @property
+    def derived(self) -> dict[Any, Any]:
+        """What was made of it: programs of its derivatives."""
+    @property
     def spec(self) -> _Signature:
         """The signature of the arguments."""
     @property
@@ -546,3 +552,61 @@ def set_num_threads(n: SupportsIndex) -> None:
 
 def _tune(nursery: int | None = None, max_nodes: int | None = None) -> None:
     """For tests: the nursery, in nodes (1: collect after every operation), and the largest tape."""
+
+# ---- derivatives of programs: what micrograd_c.transform uses
+
+def tangents(graph: Graph, directions: Iterable[_Ints]) -> Graph:
+    """The graph with more outputs: for each direction, the derivatives of the outputs along it."""
+
+def adjoints(graph: Graph, wanted: Any, heads: Iterable[_Ints]) -> Graph:
+    """The graph with more outputs: for each heads, the derivatives of the sum of heads * outputs."""
+
+def dependencies(graph: Graph, wanted: Any) -> tuple[NDArray[Any], _Ints]:
+    """Which of the inputs wanted each output may have a derivative by: (starts, inputs), as CSR."""
+
+def column_colours(starts: Any, indices: Any, columns: int) -> _Ints:
+    """A colour for each column of a sparse matrix: no row has two columns of one colour."""
+
+def point(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Program, Any]:
+    """The program of a function for these arguments, and their numbers, flat."""
+
+def operands_like(x: Any, name: str, like: _Signature) -> Any:
+    """The numbers and Values of a structure of that signature: ValueError where it has another."""
+
+def flat_program(of: Program, graph: Graph, seeds: int) -> Program:
+    """The program of a graph made from another's: of an array of its inputs and one of seeds."""
+
+def evaluated(program: Program, inputs: Any, seeds: Any) -> NDArray[np.float64]:
+    """The outputs of a flat program: numbers alone."""
+
+def evaluated_along(program: Program, directions: Any, inputs: Any) -> NDArray[np.float64]:
+    """The outputs of a flat program for many seeds, a column each."""
+
+def recorded(program: Program, graph: Graph, operands: list[Any]) -> list[Any]:
+    """Put a graph made from that of a program on the tape: its outputs, Values or floats."""
+
+def gradient_at(
+    function: Any, args: tuple[Any, ...], keywords: dict[str, Any], argnums: Any, has_aux: Any
+) -> tuple[Any, Any] | None:
+    """(value, gradient) of a function of numbers; None where there are Values or a trace is on."""
+
+def chosen_arguments(program: Program, argnums: Any) -> tuple[list[Any], bytes]:
+    """The arguments that argnums names, and a mask of their inputs."""
+
+def result_and_aux(program: Program, has_aux: Any) -> tuple[_Signature, _Signature | None]:
+    """The signature of what is differentiated of the result, and of what comes along."""
+
+def assembled(arguments: Any, argnums: Any, leaves: Any, array: Any) -> Any:
+    """Gradients in the structure of their arguments."""
+
+def assembled_result(spec: _Signature, leaves: Any, array: Any) -> Any:
+    """A result of that signature."""
+
+def reshaped(numbers: Any, shape: tuple[int, ...]) -> Any:
+    """The numbers of an array argument, an array of one dimension, in its shape."""
+
+def objects(leaves: Any, shape: tuple[int, ...]) -> Any:
+    """A numpy array of Python objects."""
+
+def spec_text(spec: Any) -> str:
+    """A signature as people write structures."""

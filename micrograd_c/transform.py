@@ -398,7 +398,8 @@ class Point:
             graph = graph._replace(outputs=graph.outputs[size:])
             units = numpy.eye(min(columns, size))
             self.program.derived[key] = flat_program(self.program, graph, len(units)), units
-        found = evaluated_along(*self.program.derived[key], self.operands)
+        flat, units = self.program.derived[key]
+        found = evaluated_along(flat, units, self.operands)
         return found if forward else found.T
 
     def recorded_matrix(

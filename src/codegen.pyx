@@ -36,6 +36,7 @@ cdef enum:
     BLOCK_BYTES = 1 << 18   # the working set of a block, at most, where MINI lanes allow it
     LONGEST_RUN = 0xFFFF
     NODES_A_RUN = 3     # where runs are shorter on average, other orders are better
+    LARGE_GROUP = 16    # operations side by side that are worth sorting
     SHORTEST_LIST = 3   # operations of a run whose operands are listed
 
 # What each operation's partials read, bits: of that by a, READS_...; of that by b, the same << 3.
@@ -167,7 +168,32 @@ cdef tuple by_level(Layout g, ops, bint varying):
     order = numpy.argsort(key, kind='stable')
     key = key[order]
     starts = numpy.nonzero(numpy.diff(key, prepend=-1))[0]
-    return ops[order], numpy.append(starts, len(ops)).astype(numpy.int32)
+    starts = numpy.append(starts, len(ops)).astype(numpy.int32)
+    order = ops[order]
+    follow_operands(graph, order, starts)
+    return order, starts
+
+
+cdef int follow_operands(graph, order, starts) except -1:
+    """Sort the operations of each large group as their operands are sorted: so their distances become regular.
+
+    (An adjoint sweep, for one, makes nodes in the opposite order of what they are made from.)
+    """
+    import numpy
+    sizes = numpy.diff(starts)
+    large = numpy.nonzero(sizes >= LARGE_GROUP)[0]
+    rank = numpy.arange(len(graph.op))
+    rank[order] = len(graph.op) + numpy.arange(len(order))
+    nary = graph.op >= OP_PLAIN
+    for k in large.tolist():
+        begin, end = starts[k], starts[k + 1]
+        nodes = order[begin:end]
+        a, b = graph.lhs[nodes], graph.rhs[nodes]
+        if nary[nodes[0]]:
+            a, b = graph.edges[a], graph.edges[a + numpy.minimum(b - 1, 1)]
+        order[begin:end] = nodes[numpy.lexsort((rank[b], rank[a]))]
+        rank[order[begin:end]] = len(graph.op) + numpy.arange(begin, end)
+    return 0
 
 
 cdef tuple by_readiness(Layout g, ops):
@@ -630,6 +656,7 @@ cdef class Code:
     cdef bint reverse
     cdef const uint8_t *mapped      # of each input: whether it varies
     cdef int32_t *input_slot        # of each input, -1: not used
+    cdef Py_ssize_t inputs_in_row   # so many inputs, the first ones, are uniform and have slots one after another
     cdef int32_t *captured_slot     # of each captured Value, likewise; always uniform
     cdef int32_t *output_slot       # of each result
     cdef uint8_t *output_varying
@@ -695,6 +722,9 @@ cdef Code compile_code(Program program, bytes mapped, bytes wanted, bint capture
     code.output_slot = <int32_t *> address(output_slot)
     code.output_varying = <uint8_t *> address(output_varying)
     code.output_active = <uint8_t *> address(output_active)
+    while (code.inputs_in_row < program.input_count and not code.mapped[code.inputs_in_row]
+           and code.input_slot[code.inputs_in_row] == code.input_slot[0] + code.inputs_in_row >= 0):
+        code.inputs_in_row += 1
     code.outputs = len(output_slot)
     code.reverse = reverse
     code.shared_slots = slots_shared(g) if reverse else 0

@@ -121,6 +121,7 @@ cdef class Program(Callable):
     cdef Py_ssize_t located             # tape.renumbered when they were read; -1: to be read anew
     cdef dict chosen                    # what chosen_arguments found, by argnums
     cdef readonly dict derived          # programs made of this one, see transform.py
+    cdef bytes none                     # a mask of no inputs
     cdef dict codes
     cdef Code plain                     # for one sample, derivatives by the captured alone
 
@@ -209,6 +210,7 @@ cdef Program new_program(graph, captured, spec, result_spec, baked, names, optim
     program.arguments = arguments_of(program.spec, program.names)
     for argument in program.arguments:
         program.input_count += argument.count
+    program.none = bytes(program.input_count)
     program.single = program.result_spec == ('f',)
     program.limits = limits_of(graph)
     program.codes, program.chosen, program.derived = {}, {}, {}

@@ -152,7 +152,9 @@ cdef int gather(Program program, Code code, const double *numbers, double *u) ex
         slot = code.captured_slot[k]
         if slot >= 0:
             u[slot] = node_at(program.indices[k]).data
-    for k in range(program.input_count):
+    if code.inputs_in_row:
+        memcpy(u + code.input_slot[0], numbers, code.inputs_in_row * sizeof(double))
+    for k in range(code.inputs_in_row, program.input_count):
         slot = code.input_slot[k]
         if slot >= 0 and not code.mapped[k]:
             u[slot] = numbers[k]
@@ -209,7 +211,9 @@ cdef void clear_leaves(Program program, Code code, double *gu) noexcept:
     for k in range(program.captures):
         if code.captured_slot[k] >= 0:
             gu[code.captured_slot[k]] = 0
-    for k in range(program.input_count):
+    if code.inputs_in_row:
+        memset(gu + code.input_slot[0], 0, code.inputs_in_row * sizeof(double))
+    for k in range(code.inputs_in_row, program.input_count):
         if code.input_slot[k] >= 0 and not code.mapped[k]:
             gu[code.input_slot[k]] = 0
 
@@ -275,8 +279,7 @@ cdef bytes mask_of(Program program, values):
 
 
 cdef Code code_for(Program program, bytes mapped, bytes wanted, bint captured_wanted, bint reverse):
-    none = bytes(program.input_count)
-    mapped, wanted = mapped or none, wanted or none
+    mapped, wanted = mapped or program.none, wanted or program.none
     key = mapped, wanted, captured_wanted, reverse
     code = program.codes.get(key)
     if code is None:
@@ -738,11 +741,12 @@ cdef tuple value_and_gradient(Program program, Inputs inputs, argnums, has_aux):
     if code.output_active[0]:
         buffers.adjoints[slot] = 1
         run_reverse(code, buffers.values, buffers.adjoints)
-    gradient = numpy.zeros(program.input_count)
-    cdef object[double, mode='c'] to = gradient
-    for k in range(program.input_count):
-        if code.input_slot[k] >= 0:
-            to[k] = buffers.adjoints[code.input_slot[k]]
+    gradient = numpy.empty(program.input_count)
+    cdef double *to = <double *> address(gradient)
+    if code.inputs_in_row:
+        memcpy(to, buffers.adjoints + code.input_slot[0], code.inputs_in_row * sizeof(double))
+    for k in range(code.inputs_in_row, program.input_count):
+        to[k] = buffers.adjoints[code.input_slot[k]] if code.input_slot[k] >= 0 else 0.0
     clear_leaves(program, code, buffers.adjoints)
     code.spare.append(buffers)
     return value, assembled(arguments, argnums, gradient, reshaped)
