@@ -425,9 +425,9 @@ def _operands(node: Any) -> Collection[Any]:
 
 
 def _partials(node: Any) -> list[tuple[Any, float | None]]:
-    """A node's operands, one that is used twice twice, and the derivative by each.
+    """A node's operands (one that is used twice, twice), and the derivative by each.
 
-    None where it is unknown: where the reverse step is a closure of the user's own.
+    None where it is unknown: where the reverse step is a closure of the user's own, or none is given.
     """
     try:
         operands, partials = node._children, node._local_grads
@@ -474,9 +474,10 @@ def _by(variable: Any) -> str:
 
 
 def _unknown(node: Any) -> str:
+    label = _label(node)
     return (
-        f"the operation {str(node._op)!r} of {_label(node) or 'a Value without a label'!r} has a"
-        " _backward of its own, which does not tell its partial derivatives: give it local_grads"
+        f"the operation {str(node._op)!r} of {repr(label) if label else 'a Value without a label'}"
+        " does not tell its partial derivatives, as one with local_grads does"
     )
 
 
