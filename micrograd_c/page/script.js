@@ -493,4 +493,5 @@ drawGraph();
 const firstLabelled = leaves.find((i) => nodes[i].labelled);
 if (firstLabelled !== undefined) element("input").value = firstLabelled;
 enter("evaluate");
+startView();
 new ResizeObserver(() => moved || startView()).observe(view);
