@@ -27,7 +27,7 @@ TERMS = 4  # of an instruction of a program that are written out; all have their
 NOTEBOOK_NODES = 200  # nobody can read a picture of more
 NOTEBOOK_SECONDS = 5.0  # that a cell waits for dot
 EXPLORE_NODES, EXPLORE_EDGES = 200, 600  # nobody can follow more, and dot would take minutes
-EXPLORE_BOX = 156, 62  # the size of a node on the page, in pixels
+EXPLORE_BOX = 156, 66  # the size of a node on the page, in pixels
 EXPLORE_LABELLED = 60  # edges, up to which each has room for its partial
 
 
