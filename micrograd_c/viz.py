@@ -427,7 +427,7 @@ def _operands(node: Any) -> Collection[Any]:
 def _partials(node: Any) -> list[tuple[Any, float | None]]:
     """A node's operands (one that is used twice, twice), and the derivative by each.
 
-    None where it is unknown: where the reverse step is a closure of the user's own, or none is given.
+    None where it is unknown: where the reverse step is a closure of the user's, or there is none.
     """
     try:
         operands, partials = node._children, node._local_grads
