@@ -1,29 +1,34 @@
-"""Pictures of a graph: `trace` and `draw_dot` as micrograd's tutorials have them.
+"""Pictures of a graph: `trace` and `draw_dot` as micrograd's tutorials have them, and `explore`.
 
-`draw_dot` needs the graphviz package (`pip install micrograd_c[viz]`), and Graphviz's own `dot`
-program where a picture is rendered. Both functions take anything with micrograd's attributes
-(data, grad, _prev or _children, _op, and label if it has one), not only micrograd_c's Value.
-`draw_dot` draws compiled programs, too.
+`draw_dot` and `explore` need the graphviz package (`pip install micrograd_c[viz]`), and Graphviz's
+own `dot` program where a picture is rendered or laid out. `trace` and `draw_dot` take anything with
+micrograd's attributes (data, grad, _prev or _children, _op, and label if it has one), not only
+micrograd_c's Value. `draw_dot` draws compiled programs, too.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from micrograd_c._core import Program
+from micrograd_c._core import Program, Value
 from micrograd_c.program import CAPTURED, INPUT, instructions, node_names, shortened
 
 if TYPE_CHECKING:
     import graphviz
 
-__all__ = ["draw_dot", "trace"]
+__all__ = ["draw_dot", "explore", "trace"]
 
 TERMS = 4  # of an instruction of a program that are written out; all have their edges
 NOTEBOOK_NODES = 200  # nobody can read a picture of more
 NOTEBOOK_SECONDS = 5.0  # that a cell waits for dot
+EXPLORE_NODES, EXPLORE_EDGES = 200, 600  # nobody can follow more, and dot would take minutes
+EXPLORE_BOX = 156, 66  # the size of a node on the page, in pixels
+EXPLORE_LABELLED = 60  # edges, up to which each has room for its partial
 
 
 def trace(root: Any) -> tuple[set[Any], set[tuple[Any, Any]]]:
@@ -42,8 +47,21 @@ def trace(root: Any) -> tuple[set[Any], set[tuple[Any, Any]]]:
     return set(nodes), {(operand, node) for node in nodes for operand in _operands(node)}
 
 
-def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> graphviz.Digraph:
+def draw_dot(
+    root: Any,
+    format: str = "svg",
+    rankdir: str = "LR",
+    *,
+    partials: bool = False,
+    tangent: Any = None,
+) -> graphviz.Digraph:
     """The graph that led to `root`: a box (label, data, grad) a Value, an oval an operation.
+
+    With `partials`, each edge from an operand shows the derivative of the operation by it, and an
+    operand used twice has two edges; a `?` where only a `_backward` of the user's own knows.
+
+    With `tangent`, a Value, each box shows the derivative of its Value by that one (forward mode)
+    in place of grad, which is the derivative of the root by each Value (reverse mode).
 
     Of a Program: a box an instruction (name, operation), an input, a constant and a captured Value,
     this one as it stands at the moment. Long sums are shortened, but have all their edges.
@@ -52,8 +70,10 @@ def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> graphviz.Di
     which it is read: LR, TB, RL or BT. The result shows itself in a notebook; its `.render(path)`
     writes a file, its `.source` is the text in DOT, the same in every run.
 
-    Raises ImportError without the graphviz package, and ValueError for an unknown format or
-    rankdir. Rendering raises graphviz.ExecutableNotFound without the dot program.
+    Raises ImportError without the graphviz package; ValueError for an unknown format or rankdir,
+    and where `tangent` meets an operation whose partials are unknown; TypeError if either is asked
+    of a Program or of Values without `_local_grads`, such as micrograd's. Rendering raises
+    graphviz.ExecutableNotFound without the dot program.
 
     >>> from micrograd_c import Value
     >>> print(draw_dot(Value(2.0, label="a").exp()).source)  # doctest: +NORMALIZE_WHITESPACE
@@ -65,8 +85,180 @@ def draw_dot(root: Any, format: str = "svg", rankdir: str = "LR") -> graphviz.Di
         op1 -> n1
         n0 -> op1
     }
+
+    >>> a, b = Value(2.0, label="a"), Value(1.0, label="b")
+    >>> e = (a + b) * (b + 1)
+    >>> print(draw_dot(e, partials=True, tangent=b).source)  # doctest: +NORMALIZE_WHITESPACE
+    digraph {
+        graph [rankdir=LR]
+        n0 [label="{ a | data 2.0000 | d/db 0.0000 }" shape=record]
+        n1 [label="{ b | data 1.0000 | d/db 1.0000 }" shape=record]
+        n2 [label="{  | data 3.0000 | d/db 1.0000 }" shape=record]
+        op2 [label="+"]
+        op2 -> n2
+        n3 [label="{  | data 1.0000 | d/db 0.0000 }" shape=record]
+        n4 [label="{  | data 2.0000 | d/db 1.0000 }" shape=record]
+        op4 [label="+"]
+        op4 -> n4
+        n5 [label="{  | data 6.0000 | d/db 5.0000 }" shape=record]
+        op5 [label="*"]
+        op5 -> n5
+        n0 -> op2 [label=1]
+        n1 -> op2 [label=1]
+        n1 -> op4 [label=1]
+        n3 -> op4 [label=1]
+        n2 -> op5 [label=2]
+        n4 -> op5 [label=3]
+    }
     """
-    return _draw(_boxes(root), format, rankdir)
+    if isinstance(root, Program) and (partials or tangent is not None):
+        raise TypeError("partials and tangent are of Values: a Program has no numbers until called")
+    if tangent is not None and not hasattr(tangent, "_local_grads"):
+        raise TypeError(
+            f"tangent must be a Value with _local_grads, not {type(tangent).__name__} without"
+        )
+    return _draw(_boxes(root, partials=partials, tangent=tangent), format, rankdir)
+
+
+def explore(root: Value, path: str | os.PathLike[str] = "graph.html") -> str:
+    """Write a page that steps through the graph that led to `root`; returns its path.
+
+    The page shows, node by node, forward and back, how the numbers are computed, then forward mode
+    (the derivative of each node by an input that one chooses) and reverse mode (the derivative of
+    the root by each node, which `backward` adds to `grad`), with the term of the chain rule written
+    out. It is one file that loads nothing else. It shows the numbers as they stand; the graph is
+    left as it is.
+
+    Raises TypeError if `root` is not a Value; ValueError if its graph has more than 200 nodes or
+    600 edges, or an operation whose partials only a `_backward` of the user's own knows; OSError
+    where the file cannot be written, which then is as before; ImportError without the graphviz
+    package and graphviz.ExecutableNotFound without the dot program, which places the nodes.
+
+    >>> import pathlib, tempfile
+    >>> a, b = Value(2.0, label="a"), Value(1.0, label="b")
+    >>> e = (a + b) * (b + 1)
+    >>> page = explore(e, pathlib.Path(tempfile.mkdtemp()) / "graph.html")
+    >>> pathlib.Path(page).read_text()[:15]
+    '<!DOCTYPE html>'
+    """
+    if not isinstance(root, Value):
+        raise TypeError(f"root must be a Value, not {type(root).__name__}")
+    nodes = _nodes(root, EXPLORE_NODES)
+    edges = _edges(nodes) if nodes else []
+    if not nodes or len(edges) > EXPLORE_EDGES:
+        raise ValueError(
+            f"the graph of root has more than {EXPLORE_NODES} nodes or {EXPLORE_EDGES} edges, too"
+            " many to follow: explore a smaller model, one sample, or a Value amid the graph"
+        )
+    _write(Path(path), _page(nodes, edges))
+    return os.fspath(path)
+
+
+def _page(nodes: list[Any], edges: list[_Edge]) -> str:
+    import json
+    from importlib import resources
+    from string import Template
+
+    files = resources.files("micrograd_c") / "page"
+    # In ASCII and without "<", no label can end the element that holds the data.
+    graph = json.dumps(_graph(nodes, edges), allow_nan=False).replace("<", r"\u003c")
+    return Template((files / "page.html").read_text("utf-8")).substitute(
+        style=(files / "style.css").read_text("utf-8"),
+        script=(files / "script.js").read_text("utf-8"),
+        graph=graph,
+    )
+
+
+def _graph(nodes: list[Any], edges: list[_Edge]) -> dict[str, Any]:
+    """What script.js shows; its first lines say in which form."""
+    for _, k, partial in edges:
+        if partial is None:
+            raise ValueError(_unknown(nodes[k]))
+    labels = [_label(node).strip() for node in nodes]
+    unused = (name for i in range(1, sys.maxsize) if (name := f"v{i}") not in labels)
+    layout = _layout(len(nodes), edges)
+    height = float(layout["bb"].split(",")[3])
+
+    def points(text: str) -> list[tuple[float, float]]:
+        """As dot has them, with y upwards, and as a page has them."""
+        pairs = (point.split(",") for point in text.split())
+        return [(round(float(x), 1), round(height - float(y), 1)) for x, y in pairs]
+
+    placed = {item["name"]: points(item["pos"])[0] for item in layout["objects"]}
+    drawn = {item["id"]: item for item in layout.get("edges", ())}
+    shown_edges = []
+    for e, (i, k, partial) in enumerate(edges):
+        # A Bezier curve, after the tip of the arrow.
+        tip, start, *curve = points(drawn[str(e)]["pos"].removeprefix("e,"))
+        shown_edges.append(
+            {
+                "from": i,
+                "to": k,
+                "partial": _json_number(partial),
+                "path": f"M{_svg([start])}C{_svg(curve)}L{_svg([tip])}",
+                "label": points(drawn[str(e)]["lp"])[0] if "lp" in drawn[str(e)] else None,
+            }
+        )
+    return {
+        "width": float(layout["bb"].split(",")[2]),
+        "height": height,
+        "box": EXPLORE_BOX,
+        "nodes": [
+            {
+                "name": label or next(unused),
+                "labelled": bool(label),
+                "op": str(node._op or ""),
+                "value": _json_number(node.data),
+                "x": placed[str(i)][0],
+                "y": placed[str(i)][1],
+            }
+            for i, (node, label) in enumerate(zip(nodes, labels))
+        ],
+        "edges": shown_edges,
+    }
+
+
+def _svg(points: list[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _json_number(x: float | None) -> float | str | None:
+    """JSON has no numbers that are not finite; these are what JavaScript's Number() reads."""
+    names = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+    return names.get(str(x), x)
+
+
+def _layout(count: int, edges: list[_Edge]) -> Any:
+    """What dot's JSON says of a graph of boxes, with nodes and edges named by their numbers."""
+    import json
+
+    width, height = (f"{pixels / 72:.4f}" for pixels in EXPLORE_BOX)
+    # The space that "-0.123456" takes on the page, whichever fonts dot finds.
+    space = '<<table border="0" fixedsize="true" width="72" height="20"><tr><td></td></tr></table>>'
+    few = len(edges) <= EXPLORE_LABELLED
+    dot = _digraph()(
+        # With these limits dot finds much the same places, and spares minutes.
+        graph_attr={"rankdir": "LR", "nslimit": "2", "nslimit1": "2", "mclimit": "0.3"}
+        | {"ranksep": "0.4" if few else "1.3"},
+        node_attr={"shape": "box", "fixedsize": "true", "width": width, "height": height}
+        | {"label": ""},
+        edge_attr={"label": space} if few else {},
+    )
+    for i in range(count):
+        dot.node(str(i))
+    for e, (i, k, _) in enumerate(edges):
+        dot.edge(str(i), str(k), id=str(e))
+    return json.loads(dot.pipe(format="json0", encoding="utf-8"))
+
+
+def _write(target: Path, text: str) -> None:
+    """All of it, or nothing: what was there stays if anything fails."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _repr_svg(root: Any) -> str | None:
@@ -95,23 +287,33 @@ def _repr_svg(root: Any) -> str | None:
 class _Box(NamedTuple):
     fields: tuple[str, ...]
     operation: str  # drawn as an oval before the box, unless empty
-    operands: Collection[int]  # numbers of boxes
+    operands: Collection[tuple[int, str]]  # numbers of boxes, and what the edge from there says
 
 
-def _boxes(root: Any, limit: int = sys.maxsize) -> list[_Box]:
+def _boxes(
+    root: Any, limit: int = sys.maxsize, partials: bool = False, tangent: Any = None
+) -> list[_Box]:
     """What is drawn of a graph or a program; nothing if it has more than `limit` nodes."""
     if isinstance(root, Program):
         return _boxes_of_program(root) if len(root.graph.op) <= limit else []
     nodes = _nodes(root, limit)
     number = {id(node): i for i, node in enumerate(nodes)}
-    return [
-        _Box(
-            _fields(node, _label(node)),
-            str(node._op or ""),
-            [number[id(operand)] for operand in _operands(node)],
-        )
-        for node in nodes
-    ]
+    fields = [_fields(node, _label(node)) for node in nodes]
+    if tangent is not None:
+        name = _by(tangent)
+        fields = [
+            (*shown[:2], f"{name} {derivative:.4f}")
+            for shown, derivative in zip(fields, _tangents(nodes, tangent))
+        ]
+    if partials:
+        operands = [
+            [(number[id(a)], "?" if d is None else f"{d:.4g}") for a, d in _partials(node)]
+            for node in nodes
+        ]
+    else:
+        operands = [[(number[id(operand)], "") for operand in _operands(node)] for node in nodes]
+    operations = [str(node._op or "") for node in nodes]
+    return [_Box(*box) for box in zip(fields, operations, operands)]
 
 
 def _boxes_of_program(program: Program) -> list[_Box]:
@@ -133,7 +335,7 @@ def _boxes_of_program(program: Program) -> list[_Box]:
         boxes.append(_Box(fields, "", ()))
     number = {i: k for k, i in enumerate([*leaves, *(i for i, _, _ in steps)])}
     for i, operands, text in steps:
-        boxes.append(_Box((names[i], text), "", dict.fromkeys(number[k] for k in operands)))
+        boxes.append(_Box((names[i], text), "", dict.fromkeys((number[k], "") for k in operands)))
     return boxes
 
 
@@ -151,8 +353,8 @@ def _draw(boxes: list[_Box], format: str, rankdir: str) -> graphviz.Digraph:
             dot.node(f"op{i}", _escape(box.operation))
             dot.edge(f"op{i}", f"n{i}")
     for i, box in enumerate(boxes):
-        for k in box.operands:
-            dot.edge(f"n{k}", f"op{i}" if box.operation else f"n{i}")
+        for k, text in box.operands:
+            dot.edge(f"n{k}", f"op{i}" if box.operation else f"n{i}", text or None)
     return dot
 
 
@@ -220,6 +422,63 @@ def _operands(node: Any) -> Collection[Any]:
     if isinstance(operands, (set, frozenset)):
         return sorted(operands, key=lambda node: (str(node._op), _label(node), str(node.data)))
     return {id(operand): operand for operand in operands}.values()
+
+
+def _partials(node: Any) -> list[tuple[Any, float | None]]:
+    """A node's operands (one that is used twice, twice), and the derivative by each.
+
+    None where it is unknown: where the reverse step is a closure of the user's, or there is none.
+    """
+    try:
+        operands, partials = node._children, node._local_grads
+    except AttributeError:
+        raise TypeError(
+            f"partials and tangent need Values with _local_grads, which {type(node).__name__} lacks"
+        ) from None
+    own_step = isinstance(node, Value) and node._backward != node._reverse_step
+    if own_step or len(partials) != len(operands):
+        partials = [None] * len(operands)
+    return list(zip(operands, partials))
+
+
+class _Edge(NamedTuple):
+    operand: int  # numbers of nodes
+    result: int
+    partial: float | None
+
+
+def _edges(nodes: list[Any]) -> list[_Edge]:
+    number = {id(node): i for i, node in enumerate(nodes)}
+    return [_Edge(number[id(a)], k, d) for k, node in enumerate(nodes) for a, d in _partials(node)]
+
+
+def _tangents(nodes: list[Any], variable: Any) -> list[float]:
+    """The derivative of each node by `variable`: one forward sweep over those that depend on it."""
+    tangents = {id(variable): 1.0}
+    for node in nodes:
+        for operand, partial in _partials(node):
+            if id(operand) not in tangents:
+                continue
+            if partial is None:
+                raise ValueError(_unknown(node))
+            term = partial * tangents[id(operand)]
+            tangents[id(node)] = tangents.get(id(node), 0.0) + term
+    return [tangents.get(id(node), 0.0) for node in nodes]
+
+
+def _by(variable: Any) -> str:
+    label = _label(variable)
+    if not label:
+        return "tangent"
+    return f"d/d{label}" if label.isidentifier() else f"d/d({label})"
+
+
+def _unknown(node: Any) -> str:
+    label = _label(node)
+    return (
+        f"the operation {str(node._op)!r} of {repr(label) if label else 'a Value without a label'}"
+        " does not tell its partial derivatives, as one with local_grads does"
+    )
 
 
 def _label(node: Any) -> str:

@@ -212,6 +212,187 @@ def test_pictures(tmp_path):
     assert os.listdir(tmp_path) == ["neuron.pdf"] and path.endswith("neuron.pdf")
 
 
+# draw_dot: partials and tangents
+
+
+def two_sums():
+    """e = (a + b) * (b + 1) at a = 2, b = 1, of "Calculus on Computational Graphs"."""
+    a, b = Value(2.0, label="a"), Value(1.0, label="b")
+    c, d = a + b, b + 1
+    e = c * d
+    c.label, d.label, e.label = "c", "d", "e"
+    return a, b, c, d, e
+
+
+def shown_edges(dot):
+    """(operand, operation's result, text) for each edge into an operation."""
+    names = {node: fields[0] for node, fields in boxes(dot.source).items()}
+    lines = re.findall(r"^\t(n\d+) -> (?:op|n)(\d+)(?: \[label=(.*)\])?$", dot.source, re.MULTILINE)
+    return sorted((names[a], names[f"n{b}"], text.strip('"')) for a, b, text in lines)
+
+
+def shown_fields(dot):
+    return {fields[0]: fields[1:] for fields in boxes(dot.source).values()}
+
+
+def test_partials_on_the_edges():
+    a, b, c, d, e = two_sums()
+    e.backward()
+    dot = draw_dot(e, partials=True)
+    assert shown_edges(dot) == [
+        ("", "d", "1"),
+        ("a", "c", "1"),
+        ("b", "c", "1"),
+        ("b", "d", "1"),
+        ("c", "e", "2"),
+        ("d", "e", "3"),
+    ]
+    assert shown_fields(dot) == shown_fields(draw_dot(e))
+    assert shown_fields(dot)["b"] == ("data 1.0000", "grad 5.0000")
+
+
+def test_the_derivative_of_every_node_by_one():
+    a, b, c, d, e = two_sums()
+    shown = shown_fields(draw_dot(e, tangent=b))
+    assert shown == {
+        "a": ("data 2.0000", "d/db 0.0000"),
+        "b": ("data 1.0000", "d/db 1.0000"),
+        "": ("data 1.0000", "d/db 0.0000"),
+        "c": ("data 3.0000", "d/db 1.0000"),
+        "d": ("data 2.0000", "d/db 1.0000"),
+        "e": ("data 6.0000", "d/db 5.0000"),
+    }
+    assert {text for *_, text in shown_edges(draw_dot(e, tangent=b))} == {""}
+    both = draw_dot(e, partials=True, tangent=a)
+    assert shown_fields(both)["e"] == ("data 6.0000", "d/da 2.0000")
+    assert ("d", "e", "3") in shown_edges(both)
+    assert (a.grad, b.grad, e.grad) == (0.0, 0.0, 0.0)
+
+
+def test_the_derivative_by_a_node_in_the_middle():
+    a, b, c, d, e = two_sums()
+    c.label = "a + b"
+    shown = shown_fields(draw_dot(e, tangent=c))
+    assert [shown[name][1] for name in ("a", "b", "a + b", "d", "e")] == [
+        "d/d(a + b) 0.0000",
+        "d/d(a + b) 0.0000",
+        "d/d(a + b) 1.0000",
+        "d/d(a + b) 0.0000",
+        "d/d(a + b) 2.0000",
+    ]
+    c.label = ""
+    assert "tangent 2.0000" in draw_dot(e, tangent=c).source
+
+
+def test_by_a_value_that_the_root_does_not_depend_on_it_is_0():
+    x = Value(2.0, label="x")
+    y = x.detach() * 3
+    assert draw_dot(y, tangent=x).source.count("d/dx 0.0000") == 3
+
+
+def test_a_value_used_twice_has_two_edges_with_partials():
+    x = Value(3.0, label="x")
+    y = x * x
+    y.label = "y"
+    assert shown_edges(draw_dot(y, partials=True)) == [("x", "y", "3"), ("x", "y", "3")]
+    assert shown_edges(draw_dot(y, tangent=x)) == [("x", "y", "")]
+    assert "d/dx 6.0000" in draw_dot(y, tangent=x).source
+
+
+def test_partials_of_nodes_with_many_operands():
+    a, b = Value(2.0, label="a"), Value(5.0, label="b")
+    product = micrograd_c.dot([a, b], [b, b])
+    assert shown_edges(draw_dot(product, partials=True)) == [
+        ("a", "", "5"),
+        ("b", "", "2"),
+        ("b", "", "5"),
+        ("b", "", "5"),
+    ]
+    assert "d/db 12.0000" in draw_dot(product, tangent=b).source
+
+
+def test_partials_that_are_not_finite_or_long():
+    x = Value(0.0, label="x")
+    assert [text for *_, text in shown_edges(draw_dot(x.sqrt(), partials=True))] == ["inf"]
+    third = Value(3.0, label="x").log()
+    assert [text for *_, text in shown_edges(draw_dot(third, partials=True))] == ["0.3333"]
+
+
+def test_what_does_not_depend_on_the_variable_stays_out_of_its_tangents():
+    x, y = Value(0.0, label="x"), Value(2.0, label="y")
+    assert "d/dy 1.0000" in draw_dot(x.sqrt() + y, tangent=y).source  # not 0 * inf
+
+
+def with_closure():
+    """double(a) + b * b, where only a closure knows the derivative of double."""
+    a, b = Value(2.0, label="a"), Value(3.0, label="b")
+    double = Value(2 * a.data, (a,), "double")
+    double.label = "two a"
+
+    def step():
+        a.grad += 2 * double.grad
+
+    double._backward = step
+    return a, b, double, double + b * b
+
+
+def test_partials_that_only_a_closure_knows():
+    a, b, double, y = with_closure()
+    edges = shown_edges(draw_dot(y, partials=True))
+    assert ("a", "two a", "?") in edges and ("two a", "", "1") in edges
+    assert "d/db 6.0000" in draw_dot(y, tangent=b).source
+    with pytest.raises(ValueError, match="operation 'double' of 'two a' does not tell its partial"):
+        draw_dot(y, tangent=a)
+
+
+def test_a_closure_that_replaces_an_operations_own_step():
+    a = Value(2.0, label="a")
+    y = a * 3
+    y._backward = lambda: None
+    assert {text for *_, text in shown_edges(draw_dot(y, partials=True))} == {"?"}
+    with pytest.raises(ValueError, match=r"'\*' of a Value without a label"):
+        draw_dot(y, tangent=a)
+
+
+class Dialect:
+    """A Value of the local-gradients dialect, as programs have them."""
+
+    grad, _op = 0.0, ""
+
+    def __init__(self, data, children=(), local_grads=(), label=""):
+        self.data, self._children, self._local_grads = data, children, local_grads
+        self.label = label
+
+
+def test_partials_and_tangents_of_other_values_with_local_gradients():
+    x = Dialect(3.0, label="x")
+    y = Dialect(9.0, (x, x), (3.0, 3.0), "y")
+    dot = draw_dot(y, partials=True, tangent=x)
+    assert shown_edges(dot) == [("x", "y", "3"), ("x", "y", "3")]
+    assert shown_fields(dot)["y"] == ("data 9.0000", "d/dx 6.0000")
+
+
+def test_what_has_no_partials():
+    a, b = TheirValue(2.0), Value(3.0)
+    with pytest.raises(TypeError, match="Values with _local_grads, which Value lacks"):
+        draw_dot(a * a, partials=True)
+    with pytest.raises(TypeError, match="tangent must be a Value with _local_grads, not Value"):
+        draw_dot(a * a, tangent=a)
+    with pytest.raises(TypeError, match="tangent must be a Value .* not float"):
+        draw_dot(b * 2, tangent=3.0)
+    program = compiled(lambda x: x * b, 1.0)
+    for options in ({"partials": True}, {"tangent": b}):
+        with pytest.raises(TypeError, match="partials and tangent are of Values: a Program"):
+            draw_dot(program, **options)
+
+
+@needs_dot
+def test_pictures_with_partials_and_tangents():
+    a, b, c, d, e = two_sums()
+    shown = texts(draw_dot(e, partials=True, tangent=b).pipe(encoding="utf-8"))
+    assert {"d/db 5.0000", "2", "3"} <= set(shown) and shown.count("1") == 4
+
+
 LABELS = [
     "{a|b}",
     "<p> | <q>",
