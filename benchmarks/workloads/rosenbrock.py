@@ -127,7 +127,7 @@ def _(variables):
 
 sparse_hessian = workload(
     "sparse_hessian",
-    "Rosenbrock's function of 10^5 variables: sparse Hessian, three diagonals, evaluated",
+    "Rosenbrock's function of 10^5 variables: sparse Hessian",
     size=10**5,
     quick_size=100,
     unit="second",
@@ -157,7 +157,7 @@ def _(variables):
 
 hvp = workload(
     "hvp",
-    "Rosenbrock's function of 1,000 variables: Hessian times vector, to one evaluation",
+    "Hessian of Rosenbrock's function of 1,000 variables times vector, to one evaluation",
     size=VARIABLES,
     quick_size=10,
     unit="ratio",
