@@ -1,7 +1,8 @@
-"""The engines that take part, and how all of them are held to one thread."""
+"""The engines that take part, and how all of them are held to one thread on one core."""
 
 import importlib.metadata
 import importlib.util
+import os
 from dataclasses import dataclass
 
 
@@ -15,6 +16,7 @@ ENGINES = {
     "python": Engine("", "plain floats, or the script as it stands"),
     "micrograd_c": Engine("micrograd_c", "this package, Value alone"),
     "micrograd_c.nn": Engine("micrograd_c", "this package, Value and nn"),
+    "micrograd_c.array": Engine("micrograd_c", "this package, Array"),
     "micrograd_c.compile": Engine("micrograd_c", "this package, a function traced once"),
     "micrograd_c.threads": Engine("micrograd_c", "the same, on two threads"),
     "c": Engine("", "C by hand, -O3, AVX2"),
@@ -54,7 +56,13 @@ def version(name):
 
 
 def hold_to_one_thread(name):
-    """What the environment variables leave open: some engines count the cores by themselves."""
+    """What the environment variables leave open: some engines count the cores by themselves.
+
+    On one core besides. JAX hands every call over to a thread of its pool, and to wake that on
+    another core can take several times as long as what it then does.
+    """
+    if name != "micrograd_c.threads" and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if name == "micrograd_c.compile":
         import micrograd_c
 

@@ -13,7 +13,7 @@ def describe():
     return {
         "processor": processor(),
         "cores": str(os.cpu_count()),
-        "threads": "1 an engine, 2 for micrograd_c.threads",
+        "threads": "1 an engine, on one core; 2 for micrograd_c.threads",
         "system": platform.platform(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "compiler": compiler(),

@@ -66,16 +66,20 @@ class Workload:
         return max(1, round((self.quick_size if quick else self.size) * self.cases[engine].scale))
 
 
-def gradient_step(value_and_gradient, flat=list):
-    """A step that calls a function which returns (value, gradient); `flat` lists the gradient."""
-    value_and_gradient()  # whatever is compiled at the first call
-    value, gradient = None, ()
+def evaluation_step(evaluate, numbers):
+    """A step that calls `evaluate`; `numbers` lists the numbers in what it returned last."""
+    result = evaluate()  # whatever is compiled at the first call
 
     def step():
-        nonlocal value, gradient
-        value, gradient = value_and_gradient()
+        nonlocal result
+        result = evaluate()
 
-    return Step(step, lambda: [float(number) for number in (value, *flat(gradient))])
+    return Step(step, lambda: [float(number) for number in numbers(result)])
+
+
+def gradient_step(value_and_gradient, flat=list):
+    """A step that calls a function which returns (value, gradient); `flat` lists the gradient."""
+    return evaluation_step(value_and_gradient, lambda pair: (pair[0], *flat(pair[1])))
 
 
 WORKLOADS: dict[str, Workload] = {}

@@ -101,6 +101,14 @@ def test_compiled_functions_do_the_same_work(run, tmp_path):
     assert set(errors.values()) == {""}
 
 
+def test_arrays_and_derivatives_do_the_same_work(run, tmp_path):
+    workloads = ["elementwise", "dot", "matmul", "rosenbrock", "sparse_hessian", "hvp", "hessian"]
+    engines = ["micrograd_c", "micrograd_c.array", "micrograd_c.compile"]
+    errors = outcomes_of(run, tmp_path, workloads, engines)
+    assert len(errors) == 11
+    assert set(errors.values()) == {""}
+
+
 def test_the_same_programs_do_the_same_work_uncompiled(run, tmp_path):
     workloads = ["sample", "gpt16", "pricing", "mixed", "call"]
     errors = outcomes_of(run, tmp_path, workloads, ["python", "micrograd_c"])

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_moons_refuses_before_training_what_it_could_not_draw_after(tmp_path):
         assert finished.stdout == ""
 
 
-@pytest.mark.parametrize("example", ["moons", "race"])
+@pytest.mark.parametrize("example", ["moons", "race", "lotka_volterra"])
 def test_a_missing_extra_is_named(tmp_path, example):
     (tmp_path / "rich.py").write_text("raise ModuleNotFoundError('not there', name='rich')")
     env = environment(PYTHONPATH=str(tmp_path))
@@ -279,6 +280,119 @@ def test_pricing_shows_lines_where_rich_is_missing(tmp_path):
     text = terminal_output(command, tmp_path, PYTHONPATH=str(tmp_path))
     assert "\nbatch 10/50  price " in text.replace("\r\n", "\n")
     assert len(ROW.findall(text.replace("\r\n", "\n"))) == 9
+
+
+# lotka_volterra.py
+
+FITTED = re.compile(r"^ +(\w+) +([\d.]+) +([\d.]+) +([\d.]+)   \w", re.MULTILINE)
+SEARCHED = re.compile(r"^ +([\w-]+) +[a-zA-Z, ]+ (\d+) +(\d+) +([\d.]+) +\d+ ms", re.MULTILINE)
+
+
+def scipys_fit(furs, start):
+    """SciPy's own: an adaptive method of order 8 for the equations, and finite differences.
+
+    Returns the logarithms of the parameters and half the sum of squares.
+    """
+    from scipy.integrate import solve_ivp
+    from scipy.optimize import least_squares
+
+    def change(_time, populations, births, hunting, deaths, feeding):
+        hares, lynxes = populations
+        return births * hares - hunting * hares * lynxes, feeding * hares * lynxes - deaths * lynxes
+
+    def residuals(logarithms):
+        *rates, hares, lynxes = np.exp(logarithms)
+        options = {"method": "DOP853", "rtol": 1e-11, "atol": 1e-11, "args": rates}
+        solved = solve_ivp(change, (0, 20), (hares, lynxes), t_eval=range(21), **options)
+        return np.log(solved.y.T / furs).ravel()
+
+    tight = dict.fromkeys(("xtol", "ftol", "gtol"), 1e-12)
+    found = least_squares(residuals, np.log(start), jac="3-point", **tight)
+    return found.x, found.cost
+
+
+def test_lotka_volterra_finds_what_scipy_finds(tmp_path):
+    command = [sys.executable, EXAMPLES / "lotka_volterra.py", "--output", "fit.png"]
+    text = output(*command, cwd=tmp_path)
+    lotka = load("lotka_volterra")
+    rows = FITTED.findall(text)
+    starts = [start for start, _ in lotka.PARAMETERS.values()]
+    assert [(name, float(x)) for name, x, *_ in rows] == list(zip(lotka.PARAMETERS, starts))
+    logarithms, cost = scipys_fit(lotka.PELTS, starts)
+    assert [float(x) for _, _, x, _ in rows] == pytest.approx(np.exp(logarithms), rel=2e-5)
+
+    searches = {name: numbers for name, *numbers in SEARCHED.findall(text)}
+    assert list(searches) == ["trust-exact", "least_squares", "BFGS"]
+    assert [float(misfit) for *_, misfit in searches.values()] == pytest.approx(
+        3 * [cost], abs=2e-6
+    )
+    assert all(0 < int(iterations) <= int(calls) for iterations, calls, _ in searches.values())
+    assert text.endswith("picture: fit.png\n")
+    assert_is_a_picture_of_the_fit(tmp_path / "fit.png")
+
+
+def assert_is_a_picture_of_the_fit(path):
+    """A curve in each population's colour, and around it a band of a lighter shade."""
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    pixels = matplotlib.image.imread(path)[..., :3].reshape(-1, 3)
+    for colour in load("lotka_volterra").COLOURS.values():
+        solid = np.array(matplotlib.colors.to_rgb(colour))
+        for shade, least in ((solid, 0.002), (1 - 0.18 * (1 - solid), 0.01)):
+            assert np.mean(np.abs(pixels - shade).max(axis=1) < 0.02) > least
+
+
+def complex_steps(function, x):
+    """Its derivatives by x, one a column: exact, as nothing is subtracted."""
+    bumps = 1e-30j * np.eye(len(x))
+    return np.stack([np.asarray(function(x + bump)).imag / 1e-30 for bump in bumps], axis=-1)
+
+
+def test_lotka_volterras_derivatives():
+    lotka, steps = load("lotka_volterra"), 3
+    x = lotka.START + 0.1 * np.cos(range(len(lotka.START)))
+
+    def gradient(x):
+        return complex_steps(lambda x: lotka.misfit(x, steps), x)
+
+    def check(ours, exact, **tolerance):
+        assert ours.shape == exact.shape
+        assert ours == pytest.approx(exact, **tolerance)
+
+    check(lotka.gradient(x, steps), gradient(x), rel=1e-11)
+    for ours, function in (
+        (lotka.jacobian, lotka.residuals),
+        (lotka.slopes, lotka.log_populations),
+    ):
+        exact = complex_steps(lambda x: function(x, steps), x)  # noqa: B023
+        check(ours(x, steps), exact, rel=1e-11, abs=1e-11)
+    bumps = 1e-5 * np.eye(len(x))
+    second = np.array([gradient(x + bump) - gradient(x - bump) for bump in bumps]) / 2e-5
+    check(lotka.hessian(x, steps), second, rel=1e-6, abs=1e-6 * np.abs(second).max())
+
+
+def test_lotka_volterras_standard_errors():
+    """As far as the misfit is a parabola, it grows by half the noise's variance one error away."""
+    lotka, steps = load("lotka_volterra"), 5
+    best = lotka.newton(steps).x
+    least = lotka.misfit(best, steps)
+    variance = 2 * least / (lotka.PELTS.size - len(best))
+    values, vectors = np.linalg.eigh(lotka.covariance(best, steps))
+    for value, vector in zip(values, vectors.T):
+        away = np.sqrt(value) * vector / 100
+        risen = lotka.misfit(best + away, steps) + lotka.misfit(best - away, steps) - 2 * least
+        assert risen == pytest.approx(variance / 100**2, rel=1e-3)
+
+
+def test_lotka_volterra_refuses_what_it_could_not_draw(tmp_path):
+    command = [sys.executable, EXAMPLES / "lotka_volterra.py"]
+    for options, problem in (
+        (["--output", "missing/fit.png"], "no folder missing"),
+        (["--steps", 0], "invalid positive value"),
+    ):
+        finished = run(*command, *options, cwd=tmp_path)
+        assert finished.returncode == 2
+        assert problem in finished.stderr
+        assert finished.stdout == ""
 
 
 # race.py

@@ -6,7 +6,8 @@ from benchmarks.registry import WORKLOADS
 
 __all__ = ["WORKLOADS"]
 
-TOPICS = "chain moons sample threads gpt pricing mixed call deep memory live growth imports"
+TOPICS = "chain arrays moons sample threads gpt pricing mixed call rosenbrock hessian"
+TOPICS += " deep memory live growth imports"
 
 for topic in TOPICS.split():
     import_module(f"benchmarks.workloads.{topic}")
