@@ -311,8 +311,8 @@ def fold_constants(graph: Graph) -> Graph:
 def share(graph: Graph) -> Graph:
     """With one node where there were several of the same operation and operands."""
 
-def group_terms(graph: Graph) -> Graph:
-    """With long dots of pairs of several kinds divided into one dot for each kind."""
+def group_terms(graph: Graph, varying: Any) -> Graph:
+    """With dots of pairs of several kinds divided into one dot for each kind."""
 
 def fuse_sums(graph: Graph) -> Graph:
     """With sums of several additions, subtractions, products and dots made into one dot."""

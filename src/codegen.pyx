@@ -157,13 +157,16 @@ cdef object levels_of(Layout g, bint varying):
 
 
 cdef tuple by_level(Layout g, ops, bint varying):
-    """Operations ordered by level, those of one op, shape and activity side by side: (order, starts of groups)."""
+    """Operations ordered by level, those of one make and activity side by side: (order, starts of groups)."""
     import numpy
     graph = g.held[0]
     op = graph.op[ops].astype(numpy.int64)
     shape = numpy.where(op >= OP_PLAIN, graph.rhs[ops], 0)
     active = g.held[2][ops].astype(numpy.int64)
-    kinds = numpy.unique(op << 32 | active << 31 | shape, return_inverse=True)[1]
+    a, b = first_operands(graph, ops)
+    source = graph.op | ((graph.op == OP_LEAF) & (graph.lhs == CONSTANT)) << 6
+    makes = op << 50 | active << 49 | source[a].astype(numpy.int64) << 40 | source[b].astype(numpy.int64) << 32 | shape
+    kinds = numpy.unique(makes, return_inverse=True)[1]
     key = levels_of(g, varying)[ops].astype(numpy.int64) << 32 | kinds
     order = numpy.argsort(key, kind='stable')
     key = key[order]
@@ -174,23 +177,29 @@ cdef tuple by_level(Layout g, ops, bint varying):
     return order, starts
 
 
+cdef tuple first_operands(graph, nodes):
+    """The first and the second operand of each node; of those that have one, twice the same."""
+    import numpy
+    a, b = graph.lhs[nodes], graph.rhs[nodes]
+    nary = numpy.nonzero(graph.op[nodes] >= OP_PLAIN)[0]
+    first = a[nary]
+    a[nary], b[nary] = graph.edges[first], graph.edges[first + numpy.minimum(b[nary] - 1, 1)]
+    return a, b
+
+
 cdef int follow_operands(graph, order, starts) except -1:
     """Sort the operations of each large group as their operands are sorted: so their distances become regular.
 
     (An adjoint sweep, for one, makes nodes in the opposite order of what they are made from.)
     """
     import numpy
-    sizes = numpy.diff(starts)
-    large = numpy.nonzero(sizes >= LARGE_GROUP)[0]
+    large = numpy.nonzero(numpy.diff(starts) >= LARGE_GROUP)[0]
     rank = numpy.arange(len(graph.op))
     rank[order] = len(graph.op) + numpy.arange(len(order))
-    nary = graph.op >= OP_PLAIN
     for k in large.tolist():
         begin, end = starts[k], starts[k + 1]
         nodes = order[begin:end]
-        a, b = graph.lhs[nodes], graph.rhs[nodes]
-        if nary[nodes[0]]:
-            a, b = graph.edges[a], graph.edges[a + numpy.minimum(b - 1, 1)]
+        a, b = first_operands(graph, nodes)
         order[begin:end] = nodes[numpy.lexsort((rank[b], rank[a]))]
         rank[order[begin:end]] = len(graph.op) + numpy.arange(begin, end)
     return 0
@@ -683,7 +692,9 @@ cdef Code compile_code(Program program, bytes mapped, bytes wanted, bint capture
     cdef Py_ssize_t k, i, slots = 0, varying_slots = 0
     cdef Layout g
     mask = numpy.frombuffer(mapped, numpy.uint8)
-    graph = group_terms(program.graph) if program.optimize else program.graph
+    graph = program.graph
+    if program.optimize:
+        graph = group_terms(graph, varying(graph, mask))
     graph = separate(graph, varying(graph, mask))
     graph, varies = broadcast_rows(graph, varying(graph, mask))
     if reverse:

@@ -94,6 +94,9 @@ cdef inline bint any_operand(const Arrays *g, Py_ssize_t i, const uint8_t *flags
 
 # ----------------------------------------------------------------------------------- making a graph
 
+cdef enum:
+    RECENT_CONSTANTS = 64
+
 @cython.final
 cdef class Draft:
     """A graph being made: nodes are appended, operands first; the first must be the constant 1."""
@@ -101,6 +104,7 @@ cdef class Draft:
     cdef Arrays made
     cdef Py_ssize_t room
     cdef Py_ssize_t edge_room
+    cdef int32_t recent[RECENT_CONSTANTS]   # nodes of constants
 
     def __dealloc__(self):
         free(self.made.op)
@@ -135,8 +139,17 @@ cdef class Draft:
         self.made.nodes = i + 1
         return <int32_t> i
 
-    cdef inline int32_t constant(self, double x) except -1:
-        return 0 if x == 1 else self.node(OP_LEAF, CONSTANT, 0, x)
+    cdef int32_t constant(self, double x) except -1:
+        """The node of a number: one that was made of late, or a new one."""
+        cdef uint64_t bits
+        if x == 1:
+            return 0
+        memcpy(&bits, &x, sizeof(bits))
+        cdef int32_t *recent = &self.recent[mixed(0, bits) & (RECENT_CONSTANTS - 1)]
+        if (recent[0] >= self.made.nodes or not is_constant(&self.made, recent[0])
+                or memcmp(&self.made.data[recent[0]], &x, sizeof(x))):
+            recent[0] = self.node(OP_LEAF, CONSTANT, 0, x)
+        return recent[0]
 
     cdef inline int edge(self, int32_t parent) except -1:
         """Append an edge of the node that comes next."""
@@ -764,52 +777,101 @@ cdef bint push_pairs(Draft draft, const Arrays *g, Py_ssize_t i, const uint8_t *
 
 
 cdef enum:
-    LONG_SUM = 16   # pairs of a dot that is worth dividing
-    LONG_PART = 8   # and of a part of one
+    LONG_SUM = 16       # pairs of a dot that is worth dividing by itself,
+    LONG_PART = 8       # and of a part of one
+    MANY_SUMS = 16      # shorter dots of one make that are worth dividing
 
-def group_terms(graph):
-    """With long dots of pairs of several kinds divided into one dot for each kind, the last one the addend.
+def group_terms(graph, varying):
+    """With dots of pairs of several kinds divided into one dot for each kind, the last one the addend of the next.
 
-    Pairs of one kind, by the ops of their factors, are then often at regular distances, as code wants them.
+    Pairs of one kind, by the ops of their factors, are often at regular distances, as code wants them: within a
+    long dot; or, of a shorter one that is uniform, from one of many dots of the same make to the next.
+    varying: which nodes of the graph vary.
     """
     import numpy
     cdef Arrays g = arrays_of(graph)
     cdef Draft draft = draft_of(&g)
-    cdef Py_ssize_t i, e, first
+    cdef Py_ssize_t i
     cdef int32_t addend
-    to_ = numpy.empty(g.nodes, numpy.int32)
+    flags_ = numpy.ascontiguousarray(varying, numpy.uint8)
+    cdef const uint8_t *flags = <const uint8_t *> address(flags_)
+    to_, makes_ = numpy.empty(g.nodes, numpy.int32), numpy.zeros(g.nodes, numpy.uint64)
     cdef int32_t *to = <int32_t *> address(to_)
+    cdef uint64_t *makes = <uint64_t *> address(makes_)
     for i in range(g.nodes):
-        if g.op[i] != OP_DOT or g.rhs[i] < 2 * LONG_SUM or not mixes_pairs(&g, i):
+        if g.op[i] == OP_DOT and g.rhs[i] < 2 * LONG_SUM and not flags[i] and mixes_pairs(&g, i):
+            makes[i] = make_of(&g, i)
+    _, inverse, counts = numpy.unique(makes_, return_inverse=True, return_counts=True)
+    many_ = (counts >= MANY_SUMS)[inverse].astype(numpy.uint8)
+    cdef const uint8_t *many = <const uint8_t *> address(many_)
+    for i in range(g.nodes):
+        addend = to[g.edges[g.lhs[i] + g.rhs[i] - 1]] if g.op[i] == OP_DOT and g.rhs[i] & 1 else -1
+        if makes[i] and many[i]:
+            to[i] = divided(draft, &g, i, to, addend)
+        elif g.op[i] == OP_DOT and g.rhs[i] >= 2 * LONG_SUM and mixes_pairs(&g, i):
+            to[i] = divided_long(draft, graph, &g, i, to, addend)
+        else:
             to[i] = draft.copy(&g, i, to)
-            continue
-        addend = to[g.edges[g.lhs[i] + g.rhs[i] - 1]] if g.rhs[i] & 1 else -1
-        for part in parts_by_kind(graph.op, graph.edges[g.lhs[i]:g.lhs[i] + (g.rhs[i] & ~1)].reshape(-1, 2)):
-            first = draft.made.edge_count
-            for e in part.tolist():
-                draft.pair(to[g.edges[g.lhs[i] + 2 * e]], to[g.edges[g.lhs[i] + 2 * e + 1]])
-            addend = draft.dot(first, addend)
-        to[i] = addend
     return draft.graph(graph, to)
+
+
+cdef inline int kind_of_pair(const Arrays *g, Py_ssize_t edge) noexcept:
+    """The ops of the factors of a pair; of leaves, too, whether they are constants."""
+    cdef int32_t x = g.edges[edge], y = g.edges[edge + 1]
+    return (g.op[x] | is_constant(g, x) << 6) << 7 | g.op[y] | is_constant(g, y) << 6
 
 
 cdef bint mixes_pairs(const Arrays *g, Py_ssize_t i) noexcept:
     """Whether a dot has pairs of several kinds."""
-    cdef const int32_t *edges = g.edges + g.lhs[i]
     cdef Py_ssize_t e
     for e in range(2, g.rhs[i] & ~1, 2):
-        if g.op[edges[e]] != g.op[edges[0]] or g.op[edges[e + 1]] != g.op[edges[1]]:
+        if kind_of_pair(g, g.lhs[i] + e) != kind_of_pair(g, g.lhs[i]):
             return True
     return False
 
 
-def parts_by_kind(op, pairs):
-    """The numbers of the pairs of each kind that has enough of them, and of all others: a list of arrays."""
+cdef uint64_t make_of(const Arrays *g, Py_ssize_t i) noexcept:
+    """A hash of the kinds of the pairs of a dot, in their order, and of whether it has an addend."""
+    cdef uint64_t hash = g.rhs[i]
+    cdef Py_ssize_t e
+    for e in range(0, g.rhs[i] & ~1, 2):
+        hash = mixed(hash, kind_of_pair(g, g.lhs[i] + e))
+    return hash | 1
+
+
+cdef int32_t divided(Draft draft, const Arrays *g, Py_ssize_t i, const int32_t *to, int32_t addend) except -1:
+    """A dot of few pairs as dots of one kind of pairs each."""
+    cdef Py_ssize_t begin = g.lhs[i], end = begin + (g.rhs[i] & ~1), e, later, first
+    cdef uint64_t done = 0
+    for e in range(begin, end, 2):
+        if done >> (e - begin) & 1:
+            continue
+        first = draft.made.edge_count
+        for later in range(e, end, 2):
+            if kind_of_pair(g, later) == kind_of_pair(g, e):
+                done |= <uint64_t> 1 << (later - begin)
+                draft.pair(to[g.edges[later]], to[g.edges[later + 1]])
+        addend = draft.dot(first, addend)
+    return addend
+
+
+cdef int32_t divided_long(Draft draft, graph, const Arrays *g, Py_ssize_t i, const int32_t *to,
+                          int32_t addend) except -1:
+    """A dot of many pairs as dots of one kind each, and one of those kinds that have few."""
     import numpy
-    kinds = op[pairs[:, 0]].astype(numpy.int32) << 8 | op[pairs[:, 1]]
-    _, kind, counts = numpy.unique(kinds, return_inverse=True, return_counts=True)
+    cdef Py_ssize_t e, first, begin = g.lhs[i], pairs = g.rhs[i] >> 1
+    kinds_ = numpy.empty(pairs, numpy.int32)
+    cdef int32_t *kinds = <int32_t *> address(kinds_)
+    for e in range(pairs):
+        kinds[e] = kind_of_pair(g, begin + 2 * e)
+    _, kind, counts = numpy.unique(kinds_, return_inverse=True, return_counts=True)
     kind[(counts < LONG_PART)[kind]] = len(counts)
-    return [numpy.nonzero(kind == k)[0] for k in numpy.unique(kind)]
+    for part in numpy.unique(kind):
+        first = draft.made.edge_count
+        for e in numpy.nonzero(kind == part)[0].tolist():
+            draft.pair(to[g.edges[begin + 2 * e]], to[g.edges[begin + 2 * e + 1]])
+        addend = draft.dot(first, addend)
+    return addend
 
 
 def broadcast_rows(graph, varies):
