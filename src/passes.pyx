@@ -713,7 +713,7 @@ def separate(graph, varying):
     import numpy
     cdef Arrays g = arrays_of(graph)
     cdef Draft draft = draft_of(&g)
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, first
     flags_, to_ = numpy.ascontiguousarray(varying, numpy.uint8), numpy.empty(g.nodes, numpy.int32)
     if len(flags_) != g.nodes:
         raise ValueError(f'varying must have length {g.nodes}, not {len(flags_)}')
@@ -723,8 +723,9 @@ def separate(graph, varying):
         if g.op[i] == OP_DOT:
             to[i] = separated(draft, &g, i, flags, to)
         elif g.op[i] == OP_MUL and flags[g.lhs[i]] != flags[g.rhs[i]]:
-            to[i] = uniform_product(draft, to[g.rhs[i] if flags[g.lhs[i]] else g.lhs[i]],
-                                    to[g.lhs[i] if flags[g.lhs[i]] else g.rhs[i]])
+            first = draft.made.edge_count
+            draft.pair(to[g.rhs[i] if flags[g.lhs[i]] else g.lhs[i]], to[g.lhs[i] if flags[g.lhs[i]] else g.rhs[i]])
+            to[i] = uniform_product(draft, first)
         else:
             to[i] = draft.copy(&g, i, to)
     return draft.graph(graph, to)
@@ -740,22 +741,23 @@ cdef int32_t separated(Draft draft, const Arrays *g, Py_ssize_t i, const uint8_t
     if g.rhs[i] & 1:
         addend = to[edges[g.rhs[i] - 1]]
         varies = flags[edges[g.rhs[i] - 1]]
-    if g.rhs[i] == 2 and flags[edges[0]] != flags[edges[1]]:
-        return uniform_product(draft, to[edges[flags[edges[0]] != 0]], to[edges[flags[edges[0]] == 0]])
     if push_pairs(draft, g, i, flags, to, 0):
         uniform = draft.dot(first, -1 if varies else addend)
         addend = draft.node(OP_ADD, addend, uniform) if varies else uniform
     for kind in range(1, 3):
         first = draft.made.edge_count
         if push_pairs(draft, g, i, flags, to, kind):
-            addend = draft.dot(first, addend)
+            addend = uniform_product(draft, first) if kind == 1 and addend < 0 else draft.dot(first, addend)
     return addend
 
 
-cdef int32_t uniform_product(Draft draft, int32_t x, int32_t y) except -1:
-    """x * y, of which only y varies, as a dot: what lanes do best."""
-    cdef Py_ssize_t first = draft.made.edge_count
-    draft.pair(x, y)
+cdef int32_t uniform_product(Draft draft, Py_ssize_t first) except -1:
+    """The sum of the pairs from edge `first` on, of uniform and varying factors: a dot even where it is one pair.
+
+    Lanes multiply a number with a block in a dot alone.
+    """
+    if draft.made.edge_count - first == 2 and unit(&draft.made, draft.made.edges[first]) == 1:
+        return draft.dot(first, -1)
     return draft.nary(OP_DOT, first)
 
 

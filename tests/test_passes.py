@@ -765,7 +765,7 @@ def test_flags_for_too_few_inputs():
         (dot((a, x), (x, y), (b, y), (y, y)), "dot(x y, y y; dot(a x, b y))"),
         (dot((a, x), (x, y), (b, y), addend=z), "dot(x y; dot(a x, b y; z))"),
         (dot((a, x), (x, y), (y, y), addend=z), "dot(x y, y y; dot(a x; z))"),
-        (dot((a, x), (x, y), (y, y)), "dot(x y, y y; mul(a, x))"),
+        (dot((a, x), (x, y), (y, y)), "dot(x y, y y; dot(a x))"),
         (dot((a, x), (b, c), (c, z), (b, y)), "dot(a x, b y; dot(b c, c z))"),
         (dot((a, x), (b, c), (b, y)), "dot(a x, b y; mul(b, c))"),
         (dot((a, x), (b, c), (b, y), addend=z), "dot(a x, b y; dot(b c; z))"),
