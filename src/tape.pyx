@@ -180,9 +180,13 @@ cdef int grow_arrays(Py_ssize_t nodes, Py_ssize_t edges) except -1:
     return 0
 
 
+cdef inline bint has_room(Py_ssize_t nodes, Py_ssize_t edges) noexcept:
+    return tape.size + nodes <= tape.capacity and tape.edges + edges <= tape.edge_capacity
+
+
 cdef inline int reserve(Py_ssize_t nodes, Py_ssize_t edges) except -1:
     """Make sure that so many pushes cannot fail. May collect: indices are read after it."""
-    if LIKELY(tape.size + nodes <= tape.capacity and tape.edges + edges <= tape.edge_capacity):
+    if LIKELY(has_room(nodes, edges)):
         return 0
     return grow(nodes, edges)
 

@@ -1,0 +1,199 @@
+"""The class of what `micrograd_c.array` makes: NumPy's arrays, with Values for elements.
+
+It has a module of its own that is imported when the first array is made, since it needs NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from micrograd_c import _core
+from micrograd_c._core import OPS, TraceError, Value, array
+
+__all__ = ["Array"]
+
+
+class Array(np.ndarray[Any, np.dtype[np.object_]]):
+    """An n-dimensional array of Values, made by `micrograd_c.array`.
+
+    It is a NumPy array of dtype object, so all of NumPy works on it: slices, shapes, broadcasting,
+    stacking, functions. Operators and the functions that Value has work element by element: each element of
+    the result is one node, as if written on the Values themselves, and what is an error there is the
+    same error here. `@`, `dot`, `np.inner`, `sum` and `mean` make one node for each element of the result.
+    The functions of Value (exp, tanh, relu, ...) are methods, too.
+
+    An element, `a[0]`, is the Value itself; a slice is a view, whose elements are the same Values. Numbers that
+    are assigned to elements become new Values.
+
+    >>> import micrograd_c as mg
+    >>> w, x = mg.array([[1.0, 2.0], [3.0, 4.0]]), mg.array([1.0, -1.0])
+    >>> y = (w @ x).tanh()
+    >>> y.backward()
+    >>> bool((x.grad == (1 - y.values**2) @ w.values).all())
+    True
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Array:
+        raise TypeError("an Array is made by micrograd_c.array(data)")
+
+    if TYPE_CHECKING:  # the functions of the op table
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    # ---- data and gradients
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The numbers (`data`) of the elements, as a new float array of the same shape.
+
+        May be assigned: an array of this shape or one that broadcasts to it, else ValueError.
+
+        >>> import micrograd_c as mg
+        >>> w = mg.array([1.0, 2.0])
+        >>> w.values -= 0.5
+        >>> w[1]
+        Value(data=1.5, grad=0.0)
+        """
+        return _core.array_numbers(self)
+
+    @values.setter
+    def values(self, numbers: ArrayLike) -> None:
+        _core.array_assign(self, numbers)
+
+    @property
+    def grad(self) -> NDArray[np.float64]:
+        """The gradients of the elements, as a new float array of the same shape; assigned as `values`."""
+        return _core.array_numbers(self, grad=True)
+
+    @grad.setter
+    def grad(self, numbers: ArrayLike) -> None:
+        _core.array_assign(self, numbers, grad=True)
+
+    def asnumpy(self) -> NDArray[np.float64]:
+        """The same as `values`, by MXNet's name."""
+        return self.values
+
+    def backward(self, head: ArrayLike | None = None) -> None:
+        """Add to the gradients of all that the elements were made from, in one sweep.
+
+        head: the gradient of each element, of the array's shape (else ValueError); 1 for each by default,
+        which is to go back from their sum.
+
+        >>> import micrograd_c as mg
+        >>> x = mg.array([0.0, 1.0, 2.0, 3.0])
+        >>> (x * x).backward([1.0, 10.0, 100.0, 1000.0])
+        >>> x.grad.tolist()
+        [0.0, 20.0, 400.0, 6000.0]
+        """
+        from micrograd_c import autograd
+
+        if head is not None and np.shape(head) != self.shape:
+            raise ValueError(f"head must have shape {self.shape}, not {np.shape(head)}")
+        heads = self.ravel().tolist()
+        autograd.backward(heads, None if head is None else np.ravel(head).tolist())
+
+    def detach(self) -> Array:
+        """The same numbers without their history: no gradient passes.
+
+        >>> import micrograd_c as mg
+        >>> x = mg.array([1.0, 2.0])
+        >>> (x * x.detach()).backward()
+        >>> x.grad.tolist()
+        [1.0, 2.0]
+        """
+        return _core.array_detached(self)
+
+    def attach_grad(self, grad_req: str = "write") -> None:
+        """`Value.attach_grad` of each element: independent variables from here on, their history forgotten."""
+        for v in self.ravel().tolist():
+            v.attach_grad(grad_req)
+
+    # ---- sums and products
+
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **others: Any) -> Any:  # type: ignore[override]  # fmt: skip
+        """The sum over an axis, several, or all: one node each. Otherwise as `numpy.sum`."""
+        if dtype is None and out is None and not others:
+            result = _core.array_sum(self, axis, keepdims)
+            if result is not NotImplemented:
+                return result
+        return super().sum(axis, dtype, out, keepdims, **others)
+
+    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **others: Any) -> Any:  # type: ignore[override]  # fmt: skip
+        """The mean over an axis, several, or all: one node each. Otherwise as `numpy.mean`.
+
+        ValueError if there is nothing to take it of.
+        """
+        if dtype is None and out is None and not others:
+            result = _core.array_sum(self, axis, keepdims, mean=True)
+            if result is not NotImplemented:
+                return result
+        return super().mean(axis, dtype, out, keepdims, **others)
+
+    def dot(self, b: ArrayLike, out: Any = None) -> Any:  # type: ignore[override]
+        """`numpy.dot`: the sums of products, one node each."""
+        return np.dot(self, b, out=out)
+
+    # ---- what NumPy asks for
+
+    __array_ufunc__ = _core.array_ufunc  # type: ignore[assignment]
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if len(args) == 2 and kwargs.get("out") is None:
+            if func is np.dot or func is np.inner:
+                return _core.array_product(func.__name__, *args)
+            if func is np.vdot:
+                return _core.array_product("dot", np.ravel(args[0]), np.ravel(args[1]))
+        result = super().__array_function__(func, types, args, kwargs)
+        if result is None and args and isinstance(args[0], Array):  # np.copyto and its like
+            args[0][...] = args[0].copy()
+        return _core.settled(result)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(value, (Value, Array)):
+            value = np.asarray(value)
+            shape = np.shape(super().__getitem__(key))
+            if value.ndim <= len(shape):  # a new Value for each element, not one for several
+                value = np.broadcast_to(value, shape)
+            value = array(value)
+        super().__setitem__(key, value)
+
+    def fill(self, value: Any) -> None:
+        """Assign to every element: a Value, or new ones of a number."""
+        self[...] = value
+
+    def __repr__(self) -> str:
+        return f"mg.array({self._text('mg.array(', ', ')})"
+
+    def __str__(self) -> str:
+        return self._text("", " ")
+
+    def _text(self, prefix: str, separator: str) -> str:
+        try:
+            return np.array2string(self.values, separator=separator, prefix=prefix)
+        except TraceError:
+            return f"<{self.shape} being traced>"
+
+
+def _method(name: str, arity: int) -> Any:
+    """The operation of the table as a method of arrays."""
+
+    def unary(self: Array) -> Any:
+        return _core.array_apply(name, self)
+
+    def binary(self: Array, other: Any) -> Any:
+        return _core.array_apply(name, self, other)
+
+    method = unary if arity == 1 else binary
+    method.__name__, method.__qualname__ = name, f"Array.{name}"
+    method.__doc__ = f"`Value.{name}` of every element."
+    return method
+
+
+for _op in OPS:
+    if hasattr(Value, _op.name) and not hasattr(Array, _op.name):  # max and min are NumPy's
+        setattr(Array, _op.name, _method(_op.name, _op.arity))
