@@ -7,11 +7,14 @@
 2.0
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 try:
     from micrograd_c._core import (
         Program,
         TraceError,
         Value,
+        array,
         dot,
         get_data,
         get_grad,
@@ -29,6 +32,9 @@ except ModuleNotFoundError:
         " run `pip install -e .` beside it, or start Python in another folder",
         name="micrograd_c._core",
     ) from None
+
+if _TYPE_CHECKING:
+    from micrograd_c.arrays import Array
 
 from micrograd_c import engine, math, nn, optim, tape, viz
 from micrograd_c.choose import logsumexp, max, min, softmax, take
@@ -50,9 +56,11 @@ __all__ = [
     "hvp",
     "hessian",
     "grad",
+    "Array",
     "Program",
     "TraceError",
     "Value",
+    "array",
     "compile",
     "dot",
     "engine",
@@ -81,3 +89,12 @@ __all__ = [
     "viz",
     "where",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`Array`, whose module needs NumPy: it is imported when it is asked for."""
+    if name == "Array":
+        from micrograd_c.arrays import Array
+
+        return Array
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, TypeIs, disjoint_base
 
+from micrograd_c.arrays import Array
+
 _Number: TypeAlias = SupportsFloat | SupportsIndex
 _Signature: TypeAlias = tuple[Any, ...]  # see src/signature.pyx
 _Bytes: TypeAlias = NDArray[np.uint8]
@@ -28,6 +30,7 @@ class Value:
     """
 
     __array_priority__: float
+    def __array_ufunc__(self, ufunc: Any, method: str, /, *inputs: Any, **keywords: Any) -> Any: ...
     data: float
     """The number itself (primal). May be assigned at any time: sweeps read it as it then stands."""
     grad: float
@@ -193,6 +196,38 @@ def dot(
 def where(test: Value | _Number, a: Value | _Number, b: Value | _Number) -> Value:
     """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen."""
 
+def array(data: Any) -> Array:
+    """An array of Values: NumPy's, of dtype object, whose elements are the Values themselves.
+
+    data: numbers and Values in lists, tuples or arrays of any shape. Values, and those of an Array,
+    are kept, numbers become new ones. TypeError names the first element that is neither; ValueError
+    if the shape is ragged.
+    """
+
+def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+    """`__array_ufunc__` of Array and Value."""
+
+def array_apply(name: str, array: Array, *others: Any) -> Any:
+    """An operation of the table by its name, on each element."""
+
+def array_product(name: str, a: Any, b: Any) -> Any:
+    """np.dot or np.inner where an Array is among the operands."""
+
+def array_sum(array: Array, axis: Any = None, keepdims: bool = False, mean: bool = False) -> Any:
+    """The sums or means over axes, each one node; NotImplemented if that is to be left to NumPy."""
+
+def array_numbers(array: Array, grad: bool = False) -> NDArray[np.float64]:
+    """The data or gradients of an Array's elements, as a new array of float64."""
+
+def array_assign(array: Array, numbers: ArrayLike, grad: bool = False) -> None:
+    """Assign the data or gradients of an Array's elements."""
+
+def array_detached(given: Array) -> Array:
+    """The same numbers as Values without a history."""
+
+def settled(result: Any) -> Any:
+    """What a function of NumPy's gave, Values in Arrays, and numbers beside them made Values."""
+
 def take_node(rows: list[Any], index: Value) -> Value:
     """The node of the row (a Value or number) that `index` selects at run time."""
 
@@ -277,6 +312,7 @@ class Op(NamedTuple):
 
 OPS: tuple[Op, ...]
 NUMPY_NAMES: dict[str, str]
+UFUNC_NAMES: dict[str, str]
 OP_NAMES: tuple[str, ...]
 
 class TraceError(Exception):

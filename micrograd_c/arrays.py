@@ -5,6 +5,7 @@ It has a module of its own that is imported when the first array is made, since 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +21,13 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
     """An n-dimensional array of Values, made by `micrograd_c.array`.
 
     It is a NumPy array of dtype object, so all of NumPy works on it: slices, shapes, broadcasting,
-    stacking, functions. Operators and the functions that Value has work element by element: each element of
-    the result is one node, as if written on the Values themselves, and what is an error there is the
-    same error here. `@`, `dot`, `np.inner`, `sum` and `mean` make one node for each element of the result.
-    The functions of Value (exp, tanh, relu, ...) are methods, too.
+    stacking, functions. Operators and the functions that Value has work element by element: each
+    element of the result is one node, as if it were written on the Values themselves, and what is
+    an error there is the same error here. `@`, `dot`, `np.inner`, `sum` and `mean` make one node
+    for each element of the result. The functions of Value (exp, tanh, relu, ...) are methods, too.
 
-    An element, `a[0]`, is the Value itself; a slice is a view, whose elements are the same Values. Numbers that
-    are assigned to elements become new Values.
+    An element, `a[0]`, is the Value itself; a slice is a view, whose elements are the same Values.
+    Numbers that are assigned to elements become new Values.
 
     >>> import micrograd_c as mg
     >>> w, x = mg.array([[1.0, 2.0], [3.0, 4.0]]), mg.array([1.0, -1.0])
@@ -67,7 +68,10 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
 
     @property
     def grad(self) -> NDArray[np.float64]:
-        """The gradients of the elements, as a new float array of the same shape; assigned as `values`."""
+        """The gradients of the elements, as a new float array of the same shape.
+
+        May be assigned as `values` may: `w.grad = 0.0`.
+        """
         return _core.array_numbers(self, grad=True)
 
     @grad.setter
@@ -81,8 +85,8 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
     def backward(self, head: ArrayLike | None = None) -> None:
         """Add to the gradients of all that the elements were made from, in one sweep.
 
-        head: the gradient of each element, of the array's shape (else ValueError); 1 for each by default,
-        which is to go back from their sum.
+        head: the gradient of each element, numbers in the array's shape (else ValueError); 1 for
+        each by default, which is to go back from their sum.
 
         >>> import micrograd_c as mg
         >>> x = mg.array([0.0, 1.0, 2.0, 3.0])
@@ -109,32 +113,59 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
         return _core.array_detached(self)
 
     def attach_grad(self, grad_req: str = "write") -> None:
-        """`Value.attach_grad` of each element: independent variables from here on, their history forgotten."""
+        """Make the elements independent variables in place: `Value.attach_grad` of each.
+
+        grad_req: 'write', 'add' or 'null', what a backward does to their gradients.
+        """
         for v in self.ravel().tolist():
             v.attach_grad(grad_req)
 
     # ---- sums and products
 
-    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **others: Any) -> Any:  # type: ignore[override]  # fmt: skip
-        """The sum over an axis, several, or all: one node each. Otherwise as `numpy.sum`."""
-        if dtype is None and out is None and not others:
-            result = _core.array_sum(self, axis, keepdims)
-            if result is not NotImplemented:
-                return result
-        return super().sum(axis, dtype, out, keepdims, **others)
+    def sum(  # type: ignore[override]
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        **others: Any,
+    ) -> Any:
+        """The sum over an axis, several, or all: one node each. Otherwise as `numpy.sum`.
 
-    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False, **others: Any) -> Any:  # type: ignore[override]  # fmt: skip
+        >>> import micrograd_c as mg
+        >>> mg.array([[1.0, 2.0], [3.0, 4.0]]).sum(axis=0)
+        mg.array([4., 6.])
+        """
+        return self._reduced("sum", axis, dtype, out, keepdims, others)
+
+    def mean(  # type: ignore[override]
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        **others: Any,
+    ) -> Any:
         """The mean over an axis, several, or all: one node each. Otherwise as `numpy.mean`.
 
         ValueError if there is nothing to take it of.
+
+        >>> import micrograd_c as mg
+        >>> mg.array([[1.0, 2.0], [3.0, 4.0]]).mean(axis=1)
+        mg.array([1.5, 3.5])
         """
+        return self._reduced("mean", axis, dtype, out, keepdims, others)
+
+    def _reduced(
+        self, name: str, axis: Any, dtype: Any, out: Any, keepdims: bool, others: dict[str, Any]
+    ) -> Any:
         if dtype is None and out is None and not others:
-            result = _core.array_sum(self, axis, keepdims, mean=True)
+            result = _core.array_sum(self, axis, keepdims, name == "mean")
             if result is not NotImplemented:
                 return result
-        return super().mean(axis, dtype, out, keepdims, **others)
+        return getattr(super(), name)(axis, dtype, out, keepdims, **others)
 
-    def dot(self, b: ArrayLike, out: Any = None) -> Any:  # type: ignore[override]
+    def dot(self, b: ArrayLike, out: Any = None) -> Any:
         """`numpy.dot`: the sums of products, one node each."""
         return np.dot(self, b, out=out)
 
@@ -150,16 +181,19 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
                 return _core.array_product("dot", np.ravel(args[0]), np.ravel(args[1]))
         result = super().__array_function__(func, types, args, kwargs)
         if result is None and args and isinstance(args[0], Array):  # np.copyto and its like
-            args[0][...] = args[0].copy()
+            args[0][...] = args[0].view(np.ndarray)
         return _core.settled(result)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if not isinstance(value, (Value, Array)):
-            value = np.asarray(value)
-            shape = np.shape(super().__getitem__(key))
-            if value.ndim <= len(shape):  # a new Value for each element, not one for several
-                value = np.broadcast_to(value, shape)
-            value = array(value)
+        if not isinstance(value, Value):
+            shape = getattr(super().__getitem__(key), "shape", ())
+            if not isinstance(value, Array):
+                value = np.asarray(value)
+                if value.ndim <= len(shape):  # a new Value for each element, not one for several
+                    value = np.broadcast_to(value, shape)
+                value = array(value)
+            if shape == ():
+                value = value.item()
         super().__setitem__(key, value)
 
     def fill(self, value: Any) -> None:
@@ -189,11 +223,28 @@ def _method(name: str, arity: int) -> Any:
         return _core.array_apply(name, self, other)
 
     method = unary if arity == 1 else binary
-    method.__name__, method.__qualname__ = name, f"Array.{name}"
     method.__doc__ = f"`Value.{name}` of every element."
     return method
 
 
-for _op in OPS:
-    if hasattr(Value, _op.name) and not hasattr(Array, _op.name):  # max and min are NumPy's
-        setattr(Array, _op.name, _method(_op.name, _op.arity))
+def _numpy_method(name: str) -> Any:
+    """A method of ndarray that returns indices, which are no Array."""
+
+    @functools.wraps(getattr(np.ndarray, name))
+    def method(self: Array, *args: Any, **keywords: Any) -> Any:
+        return getattr(self.view(np.ndarray), name)(*args, **keywords)
+
+    return method
+
+
+def _finish() -> None:
+    methods = {op.name: _method(op.name, op.arity) for op in OPS if hasattr(Value, op.name)}
+    del methods["max"], methods["min"]  # NumPy's
+    for name in ("argmax", "argmin", "argsort", "argpartition"):
+        methods[name] = _numpy_method(name)
+    for name, method in methods.items():
+        method.__name__, method.__qualname__ = name, f"Array.{name}"
+        setattr(Array, name, method)
+
+
+_finish()

@@ -126,6 +126,10 @@ cdef inline bint is_array(Operand *x) noexcept:
     return x.kind == OBJECTS or x.kind == DOUBLES
 
 
+cdef inline bint holds_values(Operand *x) noexcept:
+    return x.kind == A_VALUE or x.kind == OBJECTS
+
+
 cdef inline Py_ssize_t count_of(Operand *x) noexcept:
     cdef Py_ssize_t count = 1
     cdef int d
@@ -303,15 +307,21 @@ cdef object new_array(tuple shape):
     return array
 
 
-cdef inline object finished(object array, tuple shape):
-    """What an operation returns: an Array, or where there are no axes its element."""
+cdef inline void attach_result(PyObject *facade, int op, double primal, int32_t lhs, int32_t rhs) noexcept:
+    """Push the node of an element of a result; room must have been reserved."""
+    attach_new(facade, push(op, primal, lhs, rhs))
+
+
+cdef object finished(object array, tuple shape):
+    """The end of an operation: the Array, or where there are no axes its element."""
+    collect_if_edges_due()
     return array if shape else array.item()
 
 
 # --------------------------------------------------------------------------------- element by element
 
-cdef object by_element(int op, object a, object b):
-    """An operation of the table on each pair of elements (on each of a, if b is None), broadcast.
+cdef object by_element(int op, object a, object b, bint unary=False):
+    """An operation of the table on each pair of elements, broadcast; or on each element of a alone.
 
     An Array; a Value where there are no axes; None if that is to be left to Python.
     """
@@ -321,8 +331,10 @@ cdef object by_element(int op, object a, object b):
     memset(&right, 0, sizeof(right))
     x.held = y.held = False
     try:
-        if take_operand(a, &x) and (b is None or take_operand(b, &y)):
-            return operated(op, &x, NULL if b is None else &y, &left, &right)
+        y.kind = A_NUMBER
+        if (take_operand(a, &x) and (unary or take_operand(b, &y))
+                and (holds_values(&x) or holds_values(&y))):
+            return operated(op, &x, NULL if unary else &y, &left, &right)
     finally:
         let_go(&x)
         let_go(&y)
@@ -357,7 +369,6 @@ cdef object operated(int op, Operand *x, Operand *y, Elements *left, Elements *r
         push_elements(op, count, left, left if y == NULL else right, primals, <PyObject **> address(result))
     finally:
         free(primals)
-    collect_if_due()
     return finished(result, shape)
 
 
@@ -375,14 +386,17 @@ cdef bint compute(int op, Py_ssize_t count, Elements *a, Elements *b, double *ou
     return asked
 
 
-cdef void push_elements(int op, Py_ssize_t count, Elements *a, Elements *b, double *primals, PyObject **facades) noexcept:
+cdef void push_elements(int op, Py_ssize_t count, Elements *a, Elements *b, double *primals,
+                        PyObject **facades) noexcept:
     """Push the nodes of an operation. A constant among the operands is a leaf, one for all where it stands for all."""
     cdef Py_ssize_t k
+    if count == 0:
+        return
     push_constants(a)
     if b != a:
         push_constants(b)
     for k in range(count):
-        attach_new(facades[k], push(op, primals[k], a.nodes[k * a.step], b.nodes[k * b.step]))
+        attach_result(facades[k], op, primals[k], a.nodes[k * a.step], b.nodes[k * b.step])
 
 
 # ------------------------------------------------------------------------------- products, sums, means
@@ -395,7 +409,8 @@ cdef object product(int kind, object a, object b):
     memset(&right, 0, sizeof(right))
     x.held = y.held = False
     try:
-        if take_operand(a, &x) and take_operand(b, &y) and x.ndim and y.ndim:
+        if (take_operand(a, &x) and take_operand(b, &y) and x.ndim and y.ndim
+                and (holds_values(&x) or holds_values(&y))):
             return multiplied(kind, &x, &y, &left, &right)
     finally:
         let_go(&x)
@@ -435,7 +450,6 @@ cdef object multiplied(int kind, Operand *x, Operand *y, Elements *left, Element
     if not read_with_room(x, y, left, right, size_of(shape), 2 * size_of(shape) * length):
         return None
     push_products(left, right, stacks, rows, columns, length, <PyObject **> address(result))
-    collect_if_edges_due()
     return finished(result, shape)
 
 
@@ -500,7 +514,7 @@ cdef inline double push_factors(double *x, int32_t *x_nodes, double *y, int32_t 
 cdef inline void attach_nary(PyObject *facade, int op, double primal, Py_ssize_t first) noexcept:
     """Push the node of the edges from `first` on, or a leaf where there are none."""
     cdef Py_ssize_t edges = tape.edges - first
-    attach_new(facade, push(op if edges else OP_LEAF, primal, <int32_t> first if edges else 0, <int32_t> edges))
+    attach_result(facade, op if edges else OP_LEAF, primal, <int32_t> first if edges else 0, <int32_t> edges)
 
 
 def array_sum(array, axis=None, keepdims=False, mean=False):
@@ -528,7 +542,6 @@ def array_sum(array, axis=None, keepdims=False, mean=False):
         if not read_with_room(&x, NULL, &elements, &none, (3 if mean else 1) * count, count * length):
             return NotImplemented
         push_sums(&elements, count, length, mean, <PyObject **> address(result))
-        collect_if_edges_due()
         return finished(result, shape)
     finally:
         let_go(&x)
@@ -566,7 +579,7 @@ cdef void push_sums(Elements *x, Py_ssize_t count, Py_ssize_t length, bint mean,
                 push_edge(x.nodes[e], 1.0 / length)
         if mean and all_terms:
             parent = push(OP_SUM, total, <int32_t> first, <int32_t> length)
-            attach_new(facades[k], push(OP_DIV, total / length, parent, push(OP_LEAF, length, 0, 0)))
+            attach_result(facades[k], OP_DIV, total / length, parent, push(OP_LEAF, length, 0, 0))
         else:
             attach_nary(facades[k], OP_NARY if mean else OP_SUM, total / length if mean else total, first)
 
@@ -614,15 +627,19 @@ cdef object called(object ufunc, tuple inputs):
 
 
 cdef object of_one(int op, object x):
-    return apply_unary(op, <PyObject *> x) if is_exact(<PyObject *> x) else by_element(op, x, None)
+    return apply_unary(op, <PyObject *> x) if is_exact(<PyObject *> x) else by_element(op, x, None, unary=True)
 
 
 cdef object of_two(int op, object x, object y):
-    cdef double number
-    cdef bint left = is_exact(<PyObject *> x), right = is_exact(<PyObject *> y)
-    if (left or PyFloat_Check(x)) and (right or PyFloat_Check(y)):
-        return binary(op, x, y)
+    if (is_exact(<PyObject *> x) or is_number(x)) and (is_exact(<PyObject *> y) or is_number(y)):
+        result = binary(op, x, y)
+        if result is not NotImplemented:
+            return result
     return by_element(op, x, y)
+
+
+cdef bint is_number(object x):
+    return PyFloat_Check(x) or PyLong_Check(x) or isinstance(x, np.generic)
 
 
 cdef object compared(object ufunc, tuple inputs):
@@ -652,8 +669,11 @@ cdef object by_python(object ufunc, str method, tuple inputs, dict keywords):
     if out is not None:
         keywords['out'] = tuple([plain(x) for x in out])
     result = getattr(ufunc, method)(*[plain(x) for x in inputs], **keywords)
-    if out is None or result is None:
+    if out is None:
         return settled(result)
+    for x in out:
+        if isinstance(x, Array):
+            x[...] = plain(x)   # numbers become Values
     return out[0] if len(out) == 1 else out
 
 
@@ -708,7 +728,7 @@ def settled(result):
         if isinstance(x, Value):
             values += 1
         elif isinstance(x, bool) or not as_number(x, &number):
-            return plain(result)
+            return result
     if not values and not isinstance(result, Array):
         return result
     return array(result)
@@ -738,7 +758,7 @@ def array(data):
         data = plain(data)
     given = np.asarray(data)
     if given.dtype.kind not in 'biuf':
-        return array_of_objects(np.array(data, object, order='C'))
+        return array_of_objects(np.array(given if given.dtype.kind == 'O' else data, object, order='C'))
     given = np.array(given, np.float64, order='C')
     result = new_array(given.shape)
     count = given.size
@@ -781,7 +801,8 @@ cdef bint all_values(array) except -1:
     cdef Py_ssize_t k
     x.held = False
     try:
-        take_operand(array, &x)
+        if not take_operand(array, &x) or x.kind != OBJECTS:
+            return False
         items = <PyObject **> laid_out(&x, sizeof(PyObject *), &made)
         for k in range(count_of(&x)):
             if items[k] == NULL or not is_value(items[k]):
@@ -866,7 +887,8 @@ def array_assign(array, numbers, bint grad=False):
             refuse(v, ASSIGNED_GRAD)
     x.held = False
     try:
-        take_operand(array, &x)
+        if not take_operand(array, &x) or x.kind != OBJECTS:
+            raise TypeError(f'an array of {array.dtype} has no {name} to assign')
         source = <double *> address(given)
         items = <PyObject **> laid_out(&x, sizeof(PyObject *), &made)
         count = count_of(&x)
