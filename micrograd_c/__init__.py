@@ -30,7 +30,8 @@ except ModuleNotFoundError:
         name="micrograd_c._core",
     ) from None
 
-from micrograd_c import engine, math, nn, optim, tape, viz
+from micrograd_c import autograd, engine, math, nn, optim, tape, viz
+from micrograd_c.autograd import no_grad
 from micrograd_c.choose import logsumexp, max, min, softmax, take
 from micrograd_c.dropin import (
     install,
@@ -45,6 +46,7 @@ __all__ = [
     "Program",
     "TraceError",
     "Value",
+    "autograd",
     "compile",
     "dot",
     "engine",
@@ -60,6 +62,7 @@ __all__ = [
     "max",
     "min",
     "nn",
+    "no_grad",
     "optim",
     "set_data",
     "set_num_threads",
