@@ -33,10 +33,8 @@ except ModuleNotFoundError:
         name="micrograd_c._core",
     ) from None
 
-if _TYPE_CHECKING:
-    from micrograd_c.arrays import Array
-
-from micrograd_c import engine, math, nn, optim, tape, viz
+from micrograd_c import autograd, engine, math, nn, optim, tape, viz
+from micrograd_c.autograd import no_grad
 from micrograd_c.choose import logsumexp, max, min, softmax, take
 from micrograd_c.dropin import (
     install,
@@ -47,20 +45,17 @@ from micrograd_c.dropin import (
 from micrograd_c.program import compile, load
 from micrograd_c.transform import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
+if _TYPE_CHECKING:
+    from micrograd_c.arrays import Array
+
 __version__ = "0.1.0"
 __all__ = [
-    "vjp",
-    "value_and_grad",
-    "jvp",
-    "jacobian",
-    "hvp",
-    "hessian",
-    "grad",
     "Array",
     "Program",
     "TraceError",
     "Value",
     "array",
+    "autograd",
     "compile",
     "dot",
     "engine",
@@ -68,7 +63,12 @@ __all__ = [
     "get_grad",
     "get_isa",
     "get_num_threads",
+    "grad",
+    "hessian",
+    "hvp",
     "install",
+    "jacobian",
+    "jvp",
     "load",
     "load_ipython_extension",
     "logsumexp",
@@ -76,6 +76,7 @@ __all__ = [
     "max",
     "min",
     "nn",
+    "no_grad",
     "optim",
     "set_data",
     "set_num_threads",
@@ -86,7 +87,9 @@ __all__ = [
     "tape",
     "uninstall",
     "unload_ipython_extension",
+    "value_and_grad",
     "viz",
+    "vjp",
     "where",
 ]
 

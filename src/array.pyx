@@ -122,7 +122,7 @@ cdef void let_go(Operand *x) noexcept:
         PyBuffer_Release(&x.view)
 
 
-cdef inline bint is_array(Operand *x) noexcept:
+cdef inline bint has_elements(Operand *x) noexcept:
     return x.kind == OBJECTS or x.kind == DOUBLES
 
 
@@ -141,7 +141,7 @@ cdef inline Py_ssize_t count_of(Operand *x) noexcept:
 cdef tuple shape_of(Operand *x):
     """The shape of the array itself."""
     cdef int d
-    return tuple([x.view.shape[d] for d in range(x.view.ndim)]) if is_array(x) else ()
+    return tuple([x.view.shape[d] for d in range(x.view.ndim)]) if has_elements(x) else ()
 
 
 cdef tuple broadcast(Operand *a, Operand *b):
@@ -221,8 +221,8 @@ cdef void *laid_out(Operand *x, Py_ssize_t itemsize, void **made) except? NULL:
 # ---------------------------------------------------------------------------------------- elements
 
 cdef int make_elements(Elements *elements, Operand *x) except -1:
-    elements.count = count_of(x) if is_array(x) else 1
-    elements.step = is_array(x)
+    elements.count = count_of(x) if has_elements(x) else 1
+    elements.step = has_elements(x)
     elements.numbers = <double *> malloc(elements.count * sizeof(double) + 1)
     elements.nodes = <int32_t *> malloc(elements.count * sizeof(int32_t) + 1)
     if elements.numbers == NULL or elements.nodes == NULL:
@@ -307,15 +307,32 @@ cdef object new_array(tuple shape):
     return array
 
 
-cdef inline void attach_result(PyObject *facade, int op, double primal, int32_t lhs, int32_t rhs) noexcept:
-    """Push the node of an element of a result; room must have been reserved."""
-    attach_new(facade, push(op, primal, lhs, rhs))
+cdef inline bint leaves_alone() noexcept:
+    """Whether results are leaves, as nothing is recorded. (In a trace they are nodes, detached in the end.)"""
+    return not recording() and not tracing()
 
 
-cdef object finished(object array, tuple shape):
+cdef void push_leaves(double *primals, Py_ssize_t count, PyObject **facades) noexcept:
+    """Room must have been reserved."""
+    cdef Py_ssize_t k
+    for k in range(count):
+        attach_new(facades[k], push(OP_LEAF, primals[k], 0, 0))
+
+
+cdef void collect_after(Py_ssize_t count) noexcept:
+    """The end of an operation of so many results."""
+    cdef bint recorded = recording()
+    if not recorded:
+        tape.unrecorded += count - 1
+    collect_made(recorded)
+
+
+cdef object finished(object result, tuple shape):
     """The end of an operation: the Array, or where there are no axes its element."""
-    collect_if_edges_due()
-    return array if shape else array.item()
+    collect_after(size_of(shape))
+    if not recording() and tracing():
+        result = array_detached(result)
+    return result if shape else result.item()
 
 
 # --------------------------------------------------------------------------------- element by element
@@ -390,13 +407,14 @@ cdef void push_elements(int op, Py_ssize_t count, Elements *a, Elements *b, doub
                         PyObject **facades) noexcept:
     """Push the nodes of an operation. A constant among the operands is a leaf, one for all where it stands for all."""
     cdef Py_ssize_t k
-    if count == 0:
+    if count == 0 or leaves_alone():
+        push_leaves(primals, count, facades)
         return
     push_constants(a)
     if b != a:
         push_constants(b)
     for k in range(count):
-        attach_result(facades[k], op, primals[k], a.nodes[k * a.step], b.nodes[k * b.step])
+        attach_new(facades[k], push(op, primals[k], a.nodes[k * a.step], b.nodes[k * b.step]))
 
 
 # ------------------------------------------------------------------------------- products, sums, means
@@ -512,9 +530,13 @@ cdef inline double push_factors(double *x, int32_t *x_nodes, double *y, int32_t 
 
 
 cdef inline void attach_nary(PyObject *facade, int op, double primal, Py_ssize_t first) noexcept:
-    """Push the node of the edges from `first` on, or a leaf where there are none."""
-    cdef Py_ssize_t edges = tape.edges - first
-    attach_result(facade, op if edges else OP_LEAF, primal, <int32_t> first if edges else 0, <int32_t> edges)
+    """Push the node of the edges from `first` on; a leaf where there are none, or nothing is recorded."""
+    if leaves_alone():
+        tape.edges = first
+    if tape.edges > first:
+        attach_new(facade, push(op, primal, <int32_t> first, <int32_t> (tape.edges - first)))
+    else:
+        attach_new(facade, push(OP_LEAF, primal, 0, 0))
 
 
 def array_sum(array, axis=None, keepdims=False, mean=False):
@@ -579,7 +601,7 @@ cdef void push_sums(Elements *x, Py_ssize_t count, Py_ssize_t length, bint mean,
                 push_edge(x.nodes[e], 1.0 / length)
         if mean and all_terms:
             parent = push(OP_SUM, total, <int32_t> first, <int32_t> length)
-            attach_result(facades[k], OP_DIV, total / length, parent, push(OP_LEAF, length, 0, 0))
+            attach_new(facades[k], push(OP_DIV, total / length, parent, push(OP_LEAF, length, 0, 0)))
         else:
             attach_nary(facades[k], OP_NARY if mean else OP_SUM, total / length if mean else total, first)
 
@@ -651,7 +673,7 @@ cdef object compared(object ufunc, tuple inputs):
                 refuse(x, COMPARED)
             x = node_at(index_of(x)).data
         elif isinstance(x, np.ndarray) and x.dtype == object:
-            x = numbers_of(x, False, COMPARED)
+            x = elements_read(x, False, COMPARED)
             if x is None:
                 return None
         elif isinstance(x, Value):
@@ -751,9 +773,7 @@ def array(data):
     (28.0, [0.0, 4.0, 8.0, 12.0])
     """
     need_numpy()
-    cdef double *numbers
-    cdef PyObject **facades
-    cdef Py_ssize_t k, count
+    cdef Py_ssize_t count
     if isinstance(data, Value):
         data = plain(data)
     given = np.asarray(data)
@@ -763,10 +783,8 @@ def array(data):
     result = new_array(given.shape)
     count = given.size
     reserve(count, 0)
-    numbers, facades = <double *> address(given), <PyObject **> address(result)
-    for k in range(count):
-        attach_new(facades[k], push(OP_LEAF, numbers[k], 0, 0))
-    collect_if_due()
+    push_leaves(<double *> address(given), count, <PyObject **> address(result))
+    collect_after(count)
     return result
 
 
@@ -813,7 +831,7 @@ cdef bint all_values(array) except -1:
         free(made)
 
 
-cdef object numbers_of(array, bint grad, tuple why):
+cdef object elements_read(array, bint grad, tuple why):
     """The data or gradients of an Array's elements as float64; None if they are not all plain Values or floats.
 
     why: what a trace says that refuses it.
@@ -847,7 +865,7 @@ cdef object numbers_of(array, bint grad, tuple why):
 def array_numbers(array, bint grad=False):
     """The data or gradients of an Array's elements, as a new array of float64."""
     need_numpy()
-    result = numbers_of(array, grad, READ_GRAD if grad else READ_DATA)
+    result = elements_read(array, grad, READ_GRAD if grad else READ_DATA)
     if result is not None:
         return result
     numbers = []
@@ -911,7 +929,7 @@ def array_detached(given):
     """The same numbers as Values without a history."""
     need_numpy()
     cdef Py_ssize_t k
-    numbers = None if tracing() else numbers_of(given, False, READ_DATA)
+    numbers = None if tracing() else elements_read(given, False, READ_DATA)
     if numbers is not None:
         return array(numbers)
     copy = np.array(plain(given), order='C')

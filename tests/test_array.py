@@ -98,22 +98,21 @@ def test_tutorial_attach_grad_on_what_lies_between():
 
 
 def test_tutorial_head_gradients():
-    draw = np.random.default_rng(0)
-    b, c, d = (mg.array(draw.normal(size=(3, 3))) for _ in range(3))
-    t = c * d
-    y = t + b
-    t.attach_grad()
-    y = t + b
-    y.backward()
-    t_again = c * d
-    c.attach_grad()
-    d.attach_grad()
-    t_again = c * d
-    t_again.backward(t.grad)
-    assert (c.grad == t.grad * d.values).all() and (d.grad == t.grad * c.values).all()
-    head = draw.normal(size=(3, 3))
-    (c * d + b).backward(head)
-    assert (c.grad == head * d.values).all()
+    """z = y x with y = t = 3 x^2: its whole gradient A is C D, by way of y, and B, by x itself."""
+    x = mg.array(np.arange(4.0))
+    x.attach_grad()
+    t = 3 * x**2
+    y = t.detach()
+    y.attach_grad()
+    z = y * x
+    z.backward()
+    b, c = x.grad, y.grad
+    assert b.tolist() == [0.0, 3.0, 12.0, 27.0] and c.tolist() == [0.0, 1.0, 2.0, 3.0]
+    t.backward(y.grad)
+    c_times_d = x.grad
+    assert c_times_d.tolist() == [0.0, 6.0, 24.0, 54.0]
+    (3 * x**2 * x).backward()
+    assert (x.grad == c_times_d + b).all()
 
 
 # ---- making one
@@ -998,6 +997,66 @@ def test_a_captured_array():
     assert w.grad.tolist() == [3.0, 4.0]
     w.values = [0.0, 1.0]
     assert f(np.array([3.0, 4.0])).data == 4.0
+
+
+# ---- not recorded
+
+
+def test_while_nothing_is_recorded(nursery):
+    a, b = mg.array([[1.0, 2.0], [3.0, 4.0]]), mg.array([[1.0, 0.5], [2.0, -1.0]])
+    recorded = [f(a, b) for f in PAUSED]
+    with mg.no_grad():
+        before = live_nodes()
+        for f, other in zip(PAUSED, recorded):
+            out = f(a, b)
+            out, other = mg.array(out), mg.array(other)
+            np.testing.assert_array_equal(out.values, other.values)
+            assert all(v._children == () and v._op == "" for v in out.flat)
+        del out
+        assert live_nodes() == before
+        c = a * b
+        c.backward()
+    assert (a.grad == 0.0).all() and (c.grad == 1.0).all()
+
+
+PAUSED = [
+    lambda a, b: a * b + 2.0,
+    lambda a, b: np.exp(a) / b.values,
+    lambda a, b: a @ b,
+    lambda a, b: a.values @ b,
+    lambda a, b: a.sum(axis=0),
+    lambda a, b: a.mean(),
+    lambda a, b: mg.array(a.values),
+    lambda a, b: a.detach() - b,
+]
+
+
+def test_a_long_loop_without_recording_leaves_the_tape_short():
+    a = mg.array(np.ones(100))
+    x = a
+    with mg.autograd.pause():
+        before = tape.size()
+        for _ in range(2000):
+            x = x * 0.5 + a
+            y = (x @ a) + x.sum()
+        assert tape.size() < before + 5000
+    assert x[0].data == 2.0 and y._children == ()
+
+
+def test_what_a_trace_does_not_record_is_detached():
+    def f(x):
+        with mg.autograd.pause():
+            y = x * x + x.mean()
+        return y @ x
+
+    x = mg.array([1.0, 2.0])
+    for numbers in ([1.0, 2.0], [3.0, 5.0]):
+        x.values, x.grad = numbers, 0.0
+        out = mg.compile(f)(x)
+        y = np.array(numbers) ** 2 + np.mean(numbers)
+        assert out.data == y @ numbers
+        out.backward()
+        assert x.grad.tolist() == y.tolist()
 
 
 # ---- importing
