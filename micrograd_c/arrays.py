@@ -86,7 +86,7 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
         """Add to the gradients of all that the elements were made from, in one sweep.
 
         head: the gradient of each element, numbers in the array's shape (else ValueError); 1 for
-        each by default, which is to go back from their sum.
+        each by default, which is to go back from their sum. ValueError if no element has a history.
 
         >>> import micrograd_c as mg
         >>> x = mg.array([0.0, 1.0, 2.0, 3.0])
@@ -98,8 +98,7 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
 
         if head is not None and np.shape(head) != self.shape:
             raise ValueError(f"head must have shape {self.shape}, not {np.shape(head)}")
-        heads = self.ravel().tolist()
-        autograd.backward(heads, None if head is None else np.ravel(head).tolist())
+        autograd.backward(self, head)
 
     def detach(self) -> Array:
         """The same numbers without their history: no gradient passes.
@@ -171,7 +170,7 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
 
     # ---- what NumPy asks for
 
-    __array_ufunc__ = _core.array_ufunc  # type: ignore[assignment]
+    __array_ufunc__ = _core.array_ufunc
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if len(args) == 2 and kwargs.get("out") is None:
