@@ -7,11 +7,14 @@
 2.0
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 try:
     from micrograd_c._core import (
         Program,
         TraceError,
         Value,
+        array,
         dot,
         get_data,
         get_grad,
@@ -30,7 +33,8 @@ except ModuleNotFoundError:
         name="micrograd_c._core",
     ) from None
 
-from micrograd_c import engine, math, nn, optim, tape, viz
+from micrograd_c import autograd, engine, math, nn, optim, tape, viz
+from micrograd_c.autograd import no_grad
 from micrograd_c.choose import logsumexp, max, min, softmax, take
 from micrograd_c.dropin import (
     install,
@@ -41,18 +45,17 @@ from micrograd_c.dropin import (
 from micrograd_c.program import compile, load
 from micrograd_c.transform import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
+if _TYPE_CHECKING:
+    from micrograd_c.arrays import Array
+
 __version__ = "0.1.0"
 __all__ = [
-    "vjp",
-    "value_and_grad",
-    "jvp",
-    "jacobian",
-    "hvp",
-    "hessian",
-    "grad",
+    "Array",
     "Program",
     "TraceError",
     "Value",
+    "array",
+    "autograd",
     "compile",
     "dot",
     "engine",
@@ -60,7 +63,12 @@ __all__ = [
     "get_grad",
     "get_isa",
     "get_num_threads",
+    "grad",
+    "hessian",
+    "hvp",
     "install",
+    "jacobian",
+    "jvp",
     "load",
     "load_ipython_extension",
     "logsumexp",
@@ -68,6 +76,7 @@ __all__ = [
     "max",
     "min",
     "nn",
+    "no_grad",
     "optim",
     "set_data",
     "set_num_threads",
@@ -78,6 +87,17 @@ __all__ = [
     "tape",
     "uninstall",
     "unload_ipython_extension",
+    "value_and_grad",
     "viz",
+    "vjp",
     "where",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`Array`, whose module needs NumPy: it is imported when it is asked for."""
+    if name == "Array":
+        from micrograd_c.arrays import Array
+
+        return Array
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

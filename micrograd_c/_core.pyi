@@ -2,17 +2,20 @@
 
 from collections.abc import Callable as _Function
 from collections.abc import Iterable
-from typing import Any, NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, overload
+from typing import Any, Literal, NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, TypeIs, disjoint_base
+
+from micrograd_c.arrays import Array
 
 _Number: TypeAlias = SupportsFloat | SupportsIndex
 _Signature: TypeAlias = tuple[Any, ...]  # see src/signature.pyx
 _Bytes: TypeAlias = NDArray[np.uint8]
 _Ints: TypeAlias = NDArray[np.int32]
 _Argnums: TypeAlias = int | tuple[int, ...] | list[int]
+_Request: TypeAlias = Literal["write", "add", "null"]
 
 @disjoint_base
 class Value:
@@ -28,6 +31,7 @@ class Value:
     """
 
     __array_priority__: float
+    def __array_ufunc__(self, ufunc: Any, method: str, /, *inputs: Any, **keywords: Any) -> Any: ...
     data: float
     """The number itself (primal). May be assigned at any time: sweeps read it as it then stands."""
     grad: float
@@ -73,11 +77,20 @@ class Value:
     ) -> None: ...
     def detach(self) -> Self:
         """The same number without its history: no gradient passes."""
-    def backward(self) -> None:
-        """Set the gradient of this value to 1 and add to that of every value it was made from.
+    def attach_grad(self, grad_req: _Request = "write") -> None:
+        """Make this value an independent variable, in place, without history and with gradient 0.
 
-        Gradients accumulate, over the uses of a value and over calls; nothing is cleared. Time and
-        memory grow with the graph that this value reaches; there is no recursion.
+        grad_req says what each `backward` that reaches it does to its gradient: 'write' puts the
+        new one in its place, 'add' adds to it (as for Values that never called this), 'null' leaves
+        it alone. ValueError for other names.
+        """
+    def backward(self, head_gradient: _Number = 1.0, retain_graph: bool = True) -> None:
+        """Set the gradient of this value to head_gradient, and add to that of every value it was
+        made from.
+
+        Gradients accumulate, over the uses of a value and over calls; nothing is cleared, but see
+        `attach_grad`. Time and memory grow with the graph that this value reaches; there is no
+        recursion. Without retain_graph, the operations that were reached forget their history.
         """
     def __getattr__(self, name: str) -> Any: ...
     def __setattr__(self, name: str, value: Any, /) -> None: ...
@@ -193,6 +206,84 @@ def dot(
 def where(test: Value | _Number, a: Value | _Number, b: Value | _Number) -> Value:
     """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen."""
 
+def array(data: Any) -> Array:
+    """An array of Values: NumPy's, of dtype object, whose elements are the Values themselves.
+
+    data: numbers and Values in lists, tuples or arrays of any shape. Values, and those of an Array,
+    are kept, numbers become new ones. TypeError names the first element that is neither; ValueError
+    if the shape is ragged.
+    """
+
+def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+    """`__array_ufunc__` of Array and Value."""
+
+def array_apply(name: str, array: Array, *others: Any) -> Any:
+    """An operation of the table by its name, on each element."""
+
+def array_product(name: str, a: Any, b: Any) -> Any:
+    """np.dot or np.inner where an Array is among the operands."""
+
+def array_sum(array: Array, axis: Any = None, keepdims: bool = False, mean: bool = False) -> Any:
+    """The sums or means over axes, each one node; NotImplemented if that is to be left to NumPy."""
+
+def array_numbers(array: Array, grad: bool = False) -> NDArray[np.float64]:
+    """The data or gradients of an Array's elements, as a new array of float64."""
+
+def array_assign(array: Array, numbers: ArrayLike, grad: bool = False) -> None:
+    """Assign the data or gradients of an Array's elements."""
+
+def array_detached(given: Array) -> Array:
+    """The same numbers as Values without a history."""
+
+def settled(result: Any) -> Any:
+    """What a function of NumPy's gave, Values in Arrays, and numbers beside them made Values."""
+
+def is_recording() -> bool:
+    """Whether operations of this thread are recorded, so that `backward` can pass them. True at
+    first."""
+
+def set_recording(flag: object) -> bool:
+    """Record the operations of this thread from now on, or do not; returns what it was before."""
+
+def autograd_backward(heads: Any, head_gradients: Any = None, retain_graph: bool = True) -> None:
+    """Set the gradient of each head to its head gradient, and sweep once from all of them.
+
+    heads: a Value, an array of Values, or a list or tuple of such. head_gradients: numbers in the
+    same structure, or None for ones. retain_graph: as for `Value.backward`.
+
+    ValueError if a head has no graph, or where lengths or shapes differ; TypeError for what is
+    neither a Value nor a number.
+    """
+
+def autograd_grad(
+    heads: Any, variables: Any, head_gradients: Any = None, allow_unused: bool = True
+) -> Any:
+    """The derivatives of the sum of heads by variables, each head weighted by its head gradient.
+
+    No `.grad` is changed. Floats in the structure of variables: lists, and arrays of float64. A
+    variable that no head depends on gives 0, or with allow_unused=False a ValueError that names it.
+    """
+
+def autograd_jvp(heads: Any, variables: Any, tangents: Any = None) -> Any:
+    """The derivatives of heads in the direction of tangents, one for each variable: forward mode.
+
+    tangents: numbers in the structure of variables, or None for ones. Floats in the structure of
+    heads: lists, and arrays of float64.
+    """
+
+def partials(v: Value) -> list[tuple[Value, float]]:
+    """The parents of a node and its derivatives by them, [] for a leaf. ValueError where only a
+    `_backward` closure knows them."""
+
+def links(y: Value, x: Value) -> dict[int, list[tuple[Value, float]]]:
+    """From the nodes between x and y, y included, to parents that depend on x, or are x.
+
+    {id(node): [(parent, derivative), ...]}; empty where y does not depend on x, or is x.
+    """
+
+def count_paths(y: Value, x: Value) -> int:
+    """The number of paths from x to y, exactly. Two edges to one parent are two paths."""
+
 def take_node(rows: list[Any], index: Value) -> Value:
     """The node of the row (a Value or number) that `index` selects at run time."""
 
@@ -262,7 +353,7 @@ def tape_allocated() -> int:
 def tape_bytes() -> int:
     """Bytes allocated for the tape, without the Values that Python holds."""
 
-def restored(cls: type[Value], data: float, grad: float) -> Value:
+def restored(cls: type[Value], data: float, grad: float, grad_req: _Request | None = None) -> Value:
     """A leaf, as pickle and copy make it."""
 
 class Op(NamedTuple):
@@ -277,6 +368,7 @@ class Op(NamedTuple):
 
 OPS: tuple[Op, ...]
 NUMPY_NAMES: dict[str, str]
+UFUNC_NAMES: dict[str, str]
 OP_NAMES: tuple[str, ...]
 
 class TraceError(Exception):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, overload
 
+from micrograd_c import autograd
 from micrograd_c._core import (
     OP_NAMES,
     OPS,
@@ -109,8 +110,7 @@ def check(function: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -
     """The largest difference between a compiled function and its eager self. See Function.check."""
     args, keywords, leaves = eager_arguments(args, keywords, parameter_names(function))
     sources = leaves + list(function.program(*args, **keywords).captured)
-    before = {v: v.grad for v in _ancestors(sources)}
-    try:
+    with autograd.record():
         compiled = flat_results(function(*args, **keywords))
         eager = flat_results(function.__wrapped__(*args, **keywords))
         return max(
@@ -121,31 +121,14 @@ def check(function: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -
             ),
             default=0.0,
         )
-    finally:
-        for v, grad in before.items():
-            v.grad = grad
-
-
-def _ancestors(values: list[Value]) -> list[Value]:
-    """These Values and all that they were made from."""
-    found = dict.fromkeys(values)
-    stack = list(values)
-    while stack:
-        for parent in stack.pop()._children:
-            if parent not in found:
-                found[parent] = None
-                stack.append(parent)
-    return list(found)
 
 
 def _numbers(result: Any, sources: list[Value]) -> list[float]:
     """A result and its derivatives by the sources."""
-    for v in sources:
-        v.grad = 0.0
     if not isinstance(result, Value):
         return [float(result)] + [0.0] * len(sources)
-    result.backward()
-    return [result.data] + [v.grad for v in sources]
+    head = result * 1.0  # which has a graph, where the result is a mere number
+    return [result.data, *autograd.grad(head, sources)]
 
 
 def _difference(x: float, y: float) -> float:

@@ -5,7 +5,7 @@
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t, INT32_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject, PyTypeObject, PyObject_RichCompare
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE
 
@@ -23,6 +23,8 @@ include "tape.pyx"
 include "value.pyx"
 include "collect.pyx"
 include "nary.pyx"
+include "autograd.pyx"
+include "array.pyx"
 include "optim.pyx"
 include "passes.pyx"
 include "trace.pyx"

@@ -31,6 +31,12 @@ static inline int64_t add_to(int64_t *counter, int64_t n) {
 #define PREFETCH(address) ((void)0)
 #endif
 
+#ifdef _MSC_VER
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL __thread
+#endif
+
 /* CHECK states an invariant: the debug build tests it, the others compile it away. */
 #ifdef MICROGRAD_C_DEBUG
 #include <stdio.h>

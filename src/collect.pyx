@@ -43,6 +43,7 @@ cdef enum:
     # is counts as held from outside. That errs on the side of keeping, and keeps collecting at O(1) a node
     # whatever a user hangs on a Value.
     WALK_A_NODE = 64
+    UNRECORDED = 64     # results that were not recorded, before they are looked through, at least
 
 cdef struct Trial:
     Py_ssize_t start        # nodes before this one are taken for live
@@ -62,7 +63,7 @@ cdef struct Trial:
 
 cdef void pop() noexcept:
     """Free the nodes at the end of the tape that have no facade: no node stands after them to need them."""
-    cdef Py_ssize_t size = tape.size
+    cdef Py_ssize_t size = tape.size, i
     tape.peak = max(tape.peak, size)
     tape.peak_edges = max(tape.peak_edges, tape.edges)
     while size and tape.nodes[size - 1].facade == NULL:
@@ -70,6 +71,9 @@ cdef void pop() noexcept:
         if is_nary(tape.ops[size] & ~USER):
             tape.edges = tape.nodes[size].lhs
     tape.popped += tape.size - size
+    if tape.special:
+        for i in range(size, tape.size):
+            tape.special -= is_special(i)
     tape.size = size
     if size < tape.old:
         tape.old = size
@@ -102,6 +106,14 @@ cdef inline void collect_if_edges_due() noexcept:
         collect_due()
 
 
+cdef inline void collect_made(bint recorded) noexcept:
+    """The end of an operation of either kind."""
+    if LIKELY(recorded):
+        collect_if_edges_due()
+    else:
+        collect_if_unrecorded_due()
+
+
 cdef void schedule() noexcept:
     """The next collect is due after so many more nodes or edges, in keeping with what lives, or lived."""
     cdef Py_ssize_t nodes = min(tape.interval, max(tape.nursery, tape.size, tape.recent))
@@ -111,25 +123,11 @@ cdef void schedule() noexcept:
 
 cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
     """Free the nodes from `start` on that nothing needs; their number. Facades' indices move along."""
-    cdef Py_ssize_t before = tape.size, count = tape.size - start, room
-    cdef Trial trial
-    cdef int32_t *moved = <int32_t *> malloc((count + 1) * sizeof(int32_t))
-    cdef PyObject *released
-    if moved == NULL:
+    cdef Py_ssize_t before = tape.size, room
+    cdef PyObject *released = NULL
+    if not remove_dead(start, &released):
         schedule()  # no memory now: later perhaps
         return 0
-    memset(moved, 0, count * sizeof(int32_t))
-    memset(&trial, 0, sizeof(trial))
-    trial.start = start
-    trial.moved = moved
-    trial.passed = tape.size
-    trial.budget = WALK_A_NODE * count
-    if tape.pinned:
-        count_references(&trial)
-    mark_live(&trial)
-    free_trial(&trial)
-    released = slide(start, moved)
-    free(moved)
     tape.old = tape.size
     if start:
         # Where most of the nursery lives on, a graph is being built, and collecting so often is in vain.
@@ -146,11 +144,62 @@ cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
         shrink()
     if DEBUG_BUILD:
         check_tape()
-    count = before - tape.size
-    tape.hold += 1  # the list is linked through the facades
+    before -= tape.size
     release(released)
-    tape.hold -= 1
-    return count
+    return before
+
+
+cdef void collect_unrecorded() noexcept:
+    """The same among the results of operations that were not recorded, as far as nothing needs them.
+
+    They come and go without history: a loop that makes millions of them leaves the tape as long as it was,
+    though no pop reaches them where the last one is kept. How often: see collect_if_unrecorded_due.
+    """
+    cdef PyObject *released = NULL
+    cdef Py_ssize_t start = min(tape.floor, tape.size)
+    if tape.hold or not remove_dead(start, &released):
+        return
+    if start < tape.old:
+        tape.old = min(tape.old, tape.size)
+        tape.renumbered += 1
+    tape.unrecorded = 0
+    tape.unrecorded_due = max(UNRECORDED, tape.size - start)
+    if DEBUG_BUILD:
+        check_tape()
+    release(released)
+
+
+cdef inline void collect_if_unrecorded_due() noexcept:
+    """The end of an operation that was not recorded."""
+    tape.unrecorded += 1
+    if tape.unrecorded >= tape.unrecorded_due:
+        collect_unrecorded()
+    collect_if_edges_due()
+
+
+cdef bint remove_dead(Py_ssize_t start, PyObject **released) noexcept:
+    """Slide the nodes from `start` on that are needed over the others. False, and nothing done, without memory.
+
+    `released` becomes a list of facades for `release`, once all else is in order.
+    """
+    cdef Py_ssize_t count = tape.size - start
+    cdef Trial trial
+    cdef int32_t *moved = <int32_t *> malloc((count + 1) * sizeof(int32_t))
+    if moved == NULL:
+        return False
+    memset(moved, 0, count * sizeof(int32_t))
+    memset(&trial, 0, sizeof(trial))
+    trial.start = start
+    trial.moved = moved
+    trial.passed = tape.size
+    trial.budget = WALK_A_NODE * count
+    if tape.pinned:
+        count_references(&trial)
+    mark_live(&trial)
+    free_trial(&trial)
+    released[0] = slide(start, moved)
+    free(moved)
+    return True
 
 
 # ------------------------------------------------------------------------------------------ marking
@@ -221,11 +270,14 @@ cdef PyObject *slide(Py_ssize_t start, int32_t *moved) noexcept:
     cdef bint pinned = tape.pinned > 0  # if none is, a node that goes has no facade
     cdef int32_t lhs, rhs
     cdef int op
+    if tape.special:
+        for i in range(start, tape.size):
+            tape.special -= not moved[i - start] and is_special(i)
     while first < tape.size and moved[first - start]:
         moved[first - start] = <int32_t> first
         first += 1
     j = first
-    edges = edges_before(first)
+    edges = edges_before(start, first)
     for i in range(first, tape.size):
         node = &tape.nodes[i]
         if not moved[i - start]:
@@ -264,8 +316,17 @@ cdef PyObject *slide(Py_ssize_t start, int32_t *moved) noexcept:
     return released
 
 
-cdef Py_ssize_t edges_before(Py_ssize_t i) noexcept:
-    """The number of edges of the nodes before node i."""
+cdef Py_ssize_t edges_before(Py_ssize_t start, Py_ssize_t i) noexcept:
+    """Where the edges of the nodes before node i end, as seen from node `start` on.
+
+    A node that forgot its history leaves edges behind that are no node's: they go where nodes slide.
+    """
+    cdef Py_ssize_t k
+    for k in range(i - 1, start - 1, -1):
+        if is_nary(op_at(k)):
+            return node_at(k).lhs + node_at(k).rhs
+    if start == 0:
+        return 0
     while i < tape.size:
         if is_nary(op_at(i)):
             return node_at(i).lhs
@@ -294,6 +355,7 @@ cdef void release(PyObject *facade) noexcept:
     """Let go of facades whose nodes are gone. Runs code of the user's: all else must be in order."""
     cdef PyObject *following
     cdef PyObject *attributes
+    tape.hold += 1  # the list is linked through the facades
     while facade != NULL:
         following = <PyObject *> (<Value> facade).scratch
         if Py_REFCNT(facade) > 1:   # by what it carries itself
@@ -304,6 +366,7 @@ cdef void release(PyObject *facade) noexcept:
                 (<PyTypeTraverse *> Py_TYPE(facade)).tp_clear(facade)
         Py_DECREF(facade)
         facade = following
+    tape.hold -= 1
 
 
 # ----------------------------------------------------------------------------------- trial deletion
@@ -480,10 +543,11 @@ cdef bint grow_trial(Trial *trial) noexcept:
 
 cdef void check_tape() noexcept:
     """Debug build: everything that holds between the arrays and the facades."""
-    cdef Py_ssize_t i, pinned = 0
+    cdef Py_ssize_t i, pinned = 0, special = 0
     cdef PyObject *facade
     for i in range(tape.size):
         check_parents(i)
+        special += is_special(i)
         facade = tape.nodes[i].facade
         if facade != NULL:
             CHECK((<Value> facade).index == i)
@@ -494,6 +558,7 @@ cdef void check_tape() noexcept:
     for i in range(mark_words(tape.capacity, 0)):
         CHECK(tape.marks.level[0][i] == 0)
     CHECK(pinned == tape.pinned)
+    CHECK(special == tape.special)
 
 
 def tape_size():

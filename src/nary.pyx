@@ -4,7 +4,7 @@ cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(tuple, Py_ssize_t)
 
 
-cdef double edge_partial(Node *node, int op, Py_ssize_t e) noexcept:
+cdef double edge_partial(Node *node, int op, Py_ssize_t e) noexcept nogil:
     """The partial derivative of an n-ary node by its edge number e."""
     cdef Py_ssize_t edge = node.lhs + e
     CHECK(edge < tape.edges)
@@ -14,7 +14,7 @@ cdef double edge_partial(Node *node, int op, Py_ssize_t e) noexcept:
         return node_at(tape.edge_parent[edge - 1 if e & 1 else edge + 1]).data
     if op == OP_WHERE:
         return e == (1 if node_at(tape.edge_parent[node.lhs]).data > 0 else 2)
-    return 1
+    return op != OP_PLAIN
 
 
 cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
@@ -33,6 +33,8 @@ cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
     for k in range(count):
         index_of(parents[k])
     reserve(1, count)
+    if not recording():
+        return push(OP_LEAF, primal, 0, 0)
     first = <int32_t> tape.edges
     for k in range(count):
         push_edge((<Value> parents[k]).index, values[k] if values else 0.0)
@@ -70,13 +72,17 @@ cdef inline int32_t node_of(PyObject *term) noexcept:
     return push(OP_LEAF, PyFloat_AS_DOUBLE(<object> term), 0, 0)
 
 
-cdef void finish_nary(PyObject *facade, int op, double primal, Py_ssize_t first) noexcept:
-    """Push the node of the edges from `first` on, or a leaf where there are none."""
+cdef object finish_nary(PyObject *facade, int op, double primal, Py_ssize_t first):
+    """The result of the edges from `first` on: a leaf where there are none, or nothing is recorded."""
+    cdef bint recorded = recording()
+    if not recorded and not tracing():
+        tape.edges = first
     if tape.edges > first:
         attach(facade, push(op, primal, <int32_t> first, <int32_t> (tape.edges - first)))
     else:
         attach(facade, push(OP_LEAF, primal, 0, 0))
-    collect_if_edges_due()
+    collect_made(recorded)
+    return <object> facade if recorded or not tracing() else detached(<Value> facade)
 
 
 def sum(values):
@@ -105,8 +111,7 @@ def sum(values):
         total += primal_of(x)
         if is_value(x) or all_terms:
             push_edge(node_of(x), 1)
-    finish_nary(facade, OP_SUM, total, first)
-    return result
+    return finish_nary(facade, OP_SUM, total, first)
 
 
 def where(test, a, b):
@@ -129,8 +134,7 @@ def where(test, a, b):
     first = tape.edges
     for k in range(3):
         push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)
-    finish_nary(facade, OP_WHERE, primal_of(PyTuple_GET_ITEM(terms, 1 if chosen else 2)), first)
-    return result
+    return finish_nary(facade, OP_WHERE, primal_of(PyTuple_GET_ITEM(terms, 1 if chosen else 2)), first)
 
 
 def dot(xs, ys, start=None):
@@ -169,5 +173,4 @@ def dot(xs, ys, start=None):
             push_edge(node_of(y), 0)
     if is_value(z) or all_terms and start is not None:
         push_edge(node_of(z), 0)
-    finish_nary(facade, OP_DOT, total, first)
-    return result
+    return finish_nary(facade, OP_DOT, total, first)

@@ -394,8 +394,10 @@ cdef Program traced_program(Function function, tuple spec, Inputs inputs):
     cdef list leaves, results = [], result_spec = []
     cdef dict baked = {}
     cdef Py_ssize_t k
+    cdef bint recorded = recording()
     leaves = begin_trace(inputs.numbers, inputs.count)
     try:
+        set_recording(True)     # a program serves calls under pause and others alike
         for k in integer_inputs(spec):
             leaves[k] = Integer(int(inputs.numbers[k]), k, leaves[k], baked)
         args, keywords = Assembly(spec, leaves, objects).arguments()
@@ -403,6 +405,7 @@ cdef Program traced_program(Function function, tuple spec, Inputs inputs):
         take_result_apart(result, result_spec, results, 0)
         graph, captured = lift_graph(results)
     finally:
+        set_recording(recorded)
         end_trace()
     if function.optimize:
         graph = optimized(graph)

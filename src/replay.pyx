@@ -193,8 +193,7 @@ cdef object push_call(Program program, Code code, double primal, const double *g
     if mapped_values is not None:
         for partial, value in mapped_values:
             push_parent((<Value> value).index, partial, first)
-    finish_nary(facade, OP_NARY, primal, first)
-    return result
+    return finish_nary(facade, OP_NARY, primal, first)
 
 
 cdef inline int push_parent(int32_t index, double partial, Py_ssize_t first) except -1:
@@ -263,6 +262,8 @@ cdef object one_result(Program program, Code code, Py_ssize_t k, Buffers buffers
 
 
 cdef Code code_for_one(Program program, Inputs inputs):
+    if not recording():
+        return code_for(program, None, None, False, False)
     if inputs.values is not None:
         return code_for(program, None, mask_of(program, inputs.values), True, True)
     if program.plain is None:
@@ -560,11 +561,12 @@ cdef object reduced(Program program, Samples samples, double scale):
     cdef Buffers uniform
     cdef Py_ssize_t k
     cdef bytes wanted = None
-    if samples.one.values is not None or samples.values:
+    cdef bint recorded = recording()
+    if recorded and (samples.one.values is not None or samples.values):
         wanted = mask_of(program, (samples.one.values or []) + samples.values)
     check_sample_indices(program, samples)
-    code = code_for(program, mapped_inputs(samples), wanted, True,
-                    program.captures > 0 or wanted is not None)
+    code = code_for(program, mapped_inputs(samples), wanted, recorded,
+                    recorded and (program.captures > 0 or wanted is not None))
     uniform = begun(program, code, samples.one.numbers)
     results = [reduced_result(program, code, k, uniform, samples, scale) for k in range(code.outputs)]
     code.spare.append(uniform)
@@ -577,7 +579,7 @@ cdef object reduced_result(Program program, Code code, Py_ssize_t k, Buffers uni
                            double scale):
     cdef double total
     cdef list mapped_values = None
-    gradients = {number: None for number, _, _ in samples.values}
+    gradients = {number: None for number, _, _ in samples.values} if code.reverse else {}
     total = sweep(program, code, k, uniform, samples, gradients)
     if not (code.reverse and code.output_active[k]):
         return Value(scale * total)

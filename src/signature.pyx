@@ -233,11 +233,11 @@ cdef class Assembly:
 
 
 def objects(leaves, shape):
-    """A numpy array of Python objects."""
-    import numpy
-    array = numpy.empty(len(leaves), object)
+    """An array of objects; an Array where they are Values."""
+    need_numpy()
+    array = np.empty(len(leaves), object)
     array[:] = leaves
-    return array.reshape(shape)
+    return array.reshape(shape).view(Array) if all_values(array) else array.reshape(shape)
 
 
 cdef int take_result_apart(object x, list spec, list leaves, int depth) except -1:

@@ -38,11 +38,19 @@ cdef enum:
     USER = 0x80             # flag on an op: the node's reverse step is a closure of the user's
     MIN_CAPACITY = 1 << 10  # nodes, and edges, that there is always room for
 
+cdef enum:                  # what a leaf is, in the place of its second parent
+    PLAIN_LEAF
+    GRAD_ADD                # of attach_grad, by what a sweep does to its gradient
+    GRAD_WRITE
+    GRAD_NULL
+    FREED                   # an operation once, whose history a sweep was told not to retain
+
 cdef struct Node:
     double data             # primal
     double grad             # adjoint
     int32_t lhs             # first parent; of an n-ary node, its first edge
-    int32_t rhs             # second parent (the first again where there is one); n-ary: number of edges
+    int32_t rhs             # second parent (the first again where there is one); n-ary: number of edges;
+                            # of a leaf, what kind of leaf
     PyObject *facade        # the live Value of this node, or NULL: borrowed, but owned when pinned
 
 # A set of node indices from which the highest is taken at about the cost of one memory access, however
@@ -62,6 +70,7 @@ cdef struct Tape:
     Py_ssize_t edge_capacity
     Marks marks             # of the reverse sweep, and of collect; no bit is set between
     Marks spare             # of a sweep within a closure of another
+    int32_t paused          # -1 while any thread records nothing (autograd.pyx), else 0
     # When to collect:
     Py_ssize_t limit        # at this size
     Py_ssize_t edge_limit   # or at so many edges;
@@ -76,7 +85,12 @@ cdef struct Tape:
     Py_ssize_t old          # the nodes before this one have survived a collect
     Py_ssize_t renumbered   # how often nodes before `old` may have got other indices or lost their facade
     int hold                # while not 0, nothing is collected: indices are in flight
-    int sweeping            # reverse sweeps under way (more than one where closures nest them)
+    int sweeping            # sweeps under way (more than one where closures nest them)
+    Py_ssize_t special      # leaves that a sweep must know of before it begins: see is_special
+    # While nothing is recorded (autograd.pyx):
+    Py_ssize_t floor        # about where the results begin
+    Py_ssize_t unrecorded   # results since the last collect of them,
+    Py_ssize_t unrecorded_due   # and how many bring about the next
     Py_ssize_t pinned       # facades that the tape owns
     # Settings:
     Py_ssize_t nursery      # new nodes before the next collect, at least: some of the L2 cache
@@ -180,9 +194,13 @@ cdef int grow_arrays(Py_ssize_t nodes, Py_ssize_t edges) except -1:
     return 0
 
 
+cdef inline bint has_room(Py_ssize_t nodes, Py_ssize_t edges) noexcept:
+    return tape.size + nodes <= tape.capacity and (edges == 0 or tape.edges + edges <= tape.edge_capacity)
+
+
 cdef inline int reserve(Py_ssize_t nodes, Py_ssize_t edges) except -1:
     """Make sure that so many pushes cannot fail. May collect: indices are read after it."""
-    if LIKELY(tape.size + nodes <= tape.capacity and tape.edges + edges <= tape.edge_capacity):
+    if LIKELY(has_room(nodes, edges)):
         return 0
     return grow(nodes, edges)
 
@@ -201,6 +219,11 @@ cdef inline int op_at(Py_ssize_t i) noexcept nogil:
 
 cdef inline bint is_nary(int op) noexcept nogil:
     return op >= OP_PLAIN
+
+
+cdef inline bint is_special(Py_ssize_t i) noexcept nogil:
+    """Whether node i is a leaf whose gradient a sweep does not simply add to, or one that it must not meet."""
+    return op_at(i) == OP_LEAF and node_at(i).rhs >= GRAD_WRITE
 
 
 cdef inline int32_t push(int op, double data, int32_t lhs, int32_t rhs) noexcept:
@@ -291,6 +314,41 @@ cdef Py_ssize_t highest_mark(Marks *marks, Py_ssize_t top) noexcept nogil:
     return k << 6 | highest_bit(marks.level[0][k])
 
 
+cdef inline bint marked(Marks *marks, Py_ssize_t i) noexcept nogil:
+    CHECK(0 <= i and i < marks.capacity)
+    return marks.level[0][i >> 6] >> (i & 63) & 1
+
+
+# A sweep has marks of its own: those of the tape, or in the closure of another sweep the spare ones. While
+# it has them, nothing is collected.
+cdef struct Claim:
+    Marks *marks
+    Marks own               # where they are not the tape's
+
+
+cdef int claim_marks(Claim *claim, Py_ssize_t top) except -1:
+    """Take marks for the nodes up to `top`, none of them set."""
+    claim.marks = &tape.marks
+    if tape.sweeping:
+        if tape.spare.capacity <= top:
+            resize_marks(&tape.spare, top + 1)
+        claim.own = tape.spare
+        memset(&tape.spare, 0, sizeof(Marks))
+        claim.marks = &claim.own
+    tape.sweeping += 1
+    tape.hold += 1
+    return 0
+
+
+cdef void return_marks(Claim *claim) noexcept:
+    """Give them back, none of them set."""
+    tape.sweeping -= 1
+    tape.hold -= 1
+    if claim.marks != &tape.marks:
+        free_marks(&tape.spare)
+        tape.spare = claim.own
+
+
 cdef void mark_parents(Marks *marks, Py_ssize_t i) noexcept nogil:
     cdef Node *node = node_at(i)
     cdef int op = op_at(i)
@@ -348,25 +406,21 @@ cdef void reverse_step(Py_ssize_t i) noexcept nogil:
         reverse_op(node_at(i), op)
 
 
-cdef int reverse_sweep(Py_ssize_t root) except -1:
-    """Every node that the root reaches takes its reverse step, children before parents.
+cdef int reverse_sweep(const int32_t *roots, Py_ssize_t count) except -1:
+    """Every node that the roots reach takes its reverse step, children before parents.
 
-    The cost grows with what the root reaches. Gradients are added to, none is cleared. A user's closure
+    The cost grows with what the roots reach. Gradients are added to, none is cleared. A user's closure
     may do anything on its way, make nodes and sweep itself included; what it raises ends the sweep.
     """
-    cdef Marks own
-    cdef Marks *marks = &tape.marks
-    cdef Py_ssize_t i = root
-    if tape.sweeping:   # in the closure of another sweep, whose marks must stay
-        if tape.spare.capacity <= root:
-            resize_marks(&tape.spare, root + 1)
-        own = tape.spare
-        memset(&tape.spare, 0, sizeof(own))
-        marks = &own
-    tape.sweeping += 1
-    tape.hold += 1
+    cdef Claim claim
+    cdef Py_ssize_t i = 0, k
+    for k in range(count):
+        i = max(i, roots[k])
+    claim_marks(&claim, i)
+    cdef Marks *marks = claim.marks
     try:
-        mark(marks, root)
+        for k in range(count):
+            mark(marks, roots[k])
         while i >= 0:
             if tape.ops[i] & USER:
                 mark_parents(marks, i)
@@ -382,11 +436,7 @@ cdef int reverse_sweep(Py_ssize_t root) except -1:
             i = highest_mark(marks, i)
         raise
     finally:
-        tape.sweeping -= 1
-        tape.hold -= 1
-        if marks != &tape.marks:
-            free_marks(&tape.spare)
-            tape.spare = own
+        return_marks(&claim)
     return 0
 
 

@@ -50,6 +50,9 @@ TRUTH = ('the truth of {} was asked for', 'write mg.where(v, x, y), which is x w
 CONVERTED = ('{} was converted to a plain number',
              'use the functions of micrograd_c.math, or methods such as v.exp()')
 BACKWARD = ('a backward step was run inside the function', 'call backward() on what the function returns')
+DERIVED = ('a derivative was taken inside the function', 'take that of what the function returns')
+ATTACHED = ('attach_grad was called inside the function',
+            'call it outside of the function, or detach() to let no gradient pass')
 OWN_OP = ('an operation of your own, given by numbers or a closure, was used', 'compose it of operations of Value')
 A_PROGRAM = ('a program was called', 'call the function that it was traced from')
 MANY = ('a compiled function was mapped or differentiated inside another',
@@ -200,8 +203,7 @@ def take_node(list rows, Value index):
     push_edge(index.index, 0)
     for k in range(count):
         push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)
-    finish_nary(facade, OP_TAKE, primal_of(PyTuple_GET_ITEM(terms, chosen)), first)
-    return result
+    return finish_nary(facade, OP_TAKE, primal_of(PyTuple_GET_ITEM(terms, chosen)), first)
 
 
 # ----------------------------------------------------------------------------------- lifting the graph

@@ -128,11 +128,11 @@ cdef class Value:
         if again and self.attributes != NULL:
             for name in ('_backward', '_op', 'label'):
                 (<dict> self.attributes).pop(name, None)
-        if _op:
+        if _op and (recording() or not parents):
             carry(self, '_op', _op)
         if not (isinstance(label, str) and label == ''):
             carry(self, 'label', label)
-        collect_if_edges_due()
+        collect_made(recording())
 
     # ------------------------------------------------------------------------ what a node holds
 
@@ -230,7 +230,8 @@ cdef class Value:
             raise TypeError(f'_backward must be callable, not {type(step).__name__}')
         if trace.thread:
             refuse(None, OWN_OP)
-        index_of(self)
+        if op_at(index_of(self)) == OP_LEAF and not recording():
+            return      # of an operation that was not recorded: there is nothing to pass anything on to
         carry(self, '_backward', step)
         tape.ops[index_of(self)] |= USER
 
@@ -263,35 +264,60 @@ cdef class Value:
         >>> x.grad
         3.0
         """
-        cdef Py_ssize_t i
-        cdef PyObject *facade = new_facade_of(Py_TYPE(<PyObject *> self))
-        result = handed_over(facade)
-        reserve(1, 1)
-        i = index_of(self)
-        if tracing():
-            push_edge(<int32_t> i, DETACHED)
-            attach(facade, push(OP_PLAIN, node_at(i).data, <int32_t> tape.edges - 1, 1))
-        else:
-            attach(facade, push(OP_LEAF, node_at(i).data, 0, 0))
-        collect_if_edges_due()
-        return result
+        return detached(self)
 
-    def backward(self):
-        """Set the gradient of this value to 1 and add to that of every value it was made from.
+    def attach_grad(self, grad_req='write'):
+        """Make this value an independent variable, in place: its history is forgotten, its gradient 0.
 
-        Gradients accumulate, over the uses of a value and over calls; nothing is cleared. Time and
-        memory grow with the graph that this value reaches; there is no recursion.
+        Its number stays, and what was computed from it still leads to it. grad_req says what each
+        `backward` that reaches it does to its gradient: 'write' puts the new one in its place, 'add' adds
+        to it (as for Values that never called this), 'null' leaves it alone. ValueError for other names.
+
+        >>> x = Value(3.0)
+        >>> u = x * x
+        >>> y = u * x
+        >>> u.attach_grad()
+        >>> for _ in range(2):
+        ...     y.backward()
+        >>> u.grad, x.grad
+        (3.0, 18.0)
+        """
+        cdef int kind = kind_of_request(grad_req)
+        cdef list carried = []
+        if trace.thread:
+            refuse(None, ATTACHED)
+        forget_history(index_of(self), kind, carried)
+        node_at(index_of(self)).grad = 0
+
+    def backward(self, head_gradient=1.0, retain_graph=True):
+        """Set the gradient of this value to head_gradient and add to that of every value it was made from.
+
+        Gradients accumulate, over the uses of a value and over calls; nothing is cleared, but see
+        `attach_grad`. Time and memory grow with the graph that this value reaches; there is no recursion.
+
+        retain_graph: if false, the operations that were reached forget their history, and what only that
+        held is freed; a later backward that would need it is a ValueError, and changes nothing.
+
+        TypeError if head_gradient is not a real number.
 
         >>> x = Value(3.0)
         >>> (x * x).backward()
         >>> x.grad
         6.0
+        >>> (x * x).backward(head_gradient=10.0)
+        >>> x.grad
+        66.0
         """
+        cdef double weight = as_double(head_gradient, 'head_gradient')
+        cdef bint retain = retain_graph
         if trace.thread:
             refuse(None, BACKWARD)
-        cdef Py_ssize_t i = index_of(self)
-        node_at(i).grad = 1
-        reverse_sweep(i)
+        cdef int32_t root = <int32_t> index_of(self)
+        if retain and not tape.special:
+            node_at(root).grad = weight
+            reverse_sweep(&root, 1)
+        else:
+            backward_from([self], [weight], retain)
 
     # ------------------------------------------------------------------------------- operators
 
@@ -379,17 +405,19 @@ cdef class Value:
         for name in copyreg._slotnames(type(self)):
             if hasattr(self, name):
                 carried[name] = getattr(self, name)
-        return restored, (type(self), self.data, self.grad), carried or None
+        return restored, (type(self), self.data, self.grad, request_of(i)), carried or None
 
     def __setstate__(self, state):
         for name, value in state.items():
             setattr(self, name, value)
 
 
-def restored(cls, data, grad):
+def restored(cls, data, grad, grad_req=None):
     """A leaf, as pickle and copy make it."""
     cdef Value v = cls.__new__(cls)
     Value.__init__(v, data)
+    if grad_req is not None:
+        v.attach_grad(grad_req)
     v.grad = grad
     return v
 
@@ -519,6 +547,22 @@ cdef void detach(Value self) noexcept:
         Py_DECREF(<PyObject *> self)
 
 
+cdef object detached(Value v):
+    """A new Value with the number of v and no history; in a trace, one through which no gradient passes."""
+    cdef Py_ssize_t i
+    cdef PyObject *facade = new_facade_of(Py_TYPE(<PyObject *> v))
+    result = handed_over(facade)
+    reserve(1, 1)
+    i = index_of(v)
+    if tracing():
+        push_edge(<int32_t> i, DETACHED)
+        attach(facade, push(OP_PLAIN, node_at(i).data, <int32_t> tape.edges - 1, 1))
+    else:
+        attach(facade, push(OP_LEAF, node_at(i).data, 0, 0))
+    collect_made(recording())
+    return result
+
+
 cdef object facade_of(Py_ssize_t i):
     """The Value of node i: the one there is, else a new one."""
     cdef PyObject *p = node_at(i).facade
@@ -547,38 +591,49 @@ cdef object carried_by(Value self, str name):
     return None if self.attributes == NULL else (<dict> self.attributes).get(name)
 
 
+cdef inline Py_ssize_t edges_of(Py_ssize_t i) noexcept nogil:
+    """The number of edges from node i to its parents; a parent used twice counts twice."""
+    cdef int op = op_at(i)
+    if op == OP_LEAF:
+        return 0
+    if is_nary(op):
+        return node_at(i).rhs
+    return 1 if op == OP_POWC else OP_INFO[op].arity    # a constant power is no parent
+
+
+cdef inline Py_ssize_t parent_at(Py_ssize_t i, Py_ssize_t e) noexcept nogil:
+    """The parent of node i at its edge number e."""
+    if is_nary(op_at(i)):
+        return tape.edge_parent[node_at(i).lhs + e]
+    return node_at(i).rhs if e else node_at(i).lhs
+
+
+cdef double partial_at(Py_ssize_t i, Py_ssize_t e) noexcept nogil:
+    """The partial derivative of node i by its edge number e, by its op's own rule."""
+    cdef Node *node = node_at(i)
+    cdef int op = op_at(i)
+    cdef double by_a = 0, by_b = 0
+    if is_nary(op):
+        return edge_partial(node, op, e)
+    op_reverse(op, node_at(node.lhs).data, node_at(node.rhs).data, node.data, 1, &by_a, &by_b)
+    return by_b if e else by_a
+
+
 cdef tuple parents_of(Value v):
     cdef list parents = []      # made first: that may run Python's collector, and code of the user's
     cdef Py_ssize_t i = index_of(v), e
-    cdef Node *node = node_at(i)
-    cdef int op = op_at(i)
-    if is_nary(op):
-        for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
-            parents.append(facade_of(tape.edge_parent[e]))
-        return tuple(parents)
-    if op == OP_LEAF:
-        return ()
-    if op == OP_POWC or OP_INFO[op].arity == 1:
-        return (facade_of(node.lhs),)
-    return facade_of(node.lhs), facade_of(node.rhs)
+    for e in range(edges_of(i)):
+        parents.append(facade_of(parent_at(i, e)))
+    return tuple(parents)
 
 
 cdef tuple partials_of(Value v):
     cdef list partials = []     # made first, as above
     cdef Py_ssize_t i = index_of(v), e
-    cdef Node *node = node_at(i)
-    cdef int op = op_at(i)
-    cdef double by_a = 0, by_b = 0
-    if op == OP_LEAF or op == OP_PLAIN:
-        return ()
-    if is_nary(op):
-        for e in range(node.rhs):
-            partials.append(edge_partial(node, op, e))
-        return tuple(partials)
-    op_reverse(op, node_at(node.lhs).data, node_at(node.rhs).data, node.data, 1, &by_a, &by_b)
-    if op == OP_POWC or OP_INFO[op].arity == 1:
-        return (by_a,)
-    return by_a, by_b
+    if op_at(i) != OP_PLAIN:
+        for e in range(edges_of(i)):
+            partials.append(partial_at(i, e))
+    return tuple(partials)
 
 
 cdef int user_step(Py_ssize_t i) except -1:
@@ -646,8 +701,8 @@ cdef inline object binary(int op, object a, object b):
     cdef double v
     if not LIKELY(is_exact(<PyObject *> a) and is_exact(<PyObject *> b)):
         return binary_mixed(op, a, b)
-    if not LIKELY(((<Value> a).index | (<Value> b).index) >= 0):
-        raise no_node()
+    if not LIKELY(((<Value> a).index | (<Value> b).index | tape.paused) >= 0):  # none of them is negative
+        return binary_mixed(op, a, b)
     v = evaluate(op, node_at((<Value> a).index).data, node_at((<Value> b).index).data)
     reserve(1, 0)
     p = new_facade()
@@ -658,7 +713,7 @@ cdef inline object binary(int op, object a, object b):
 
 
 cdef object binary_mixed(int op, object a, object b):
-    """An operation with a number, an array or instances of a subclass among its operands."""
+    """An operation with a number, an array or instances of a subclass among its operands, or not recorded."""
     cdef bint left = isinstance(a, Value), right = isinstance(b, Value)
     cdef PyTypeObject *cls = NULL
     cdef double x = 0, y = 0, v
@@ -685,12 +740,14 @@ cdef object binary_mixed(int op, object a, object b):
     v = evaluate(op, x, y)
     cdef PyObject *p = new_facade_of(cls)
     result = handed_over(p)
+    if not recording() and not tracing():
+        return unrecorded(p, v)
     reserve(3, 0)
     i = (<Value> a).index if left else push(OP_LEAF, x, 0, 0)
     j = (<Value> b).index if right else push(OP_LEAF, y, 0, 0)
     attach(p, push(op, v, i, j))
     collect_if_due()
-    return result
+    return result if recording() else detached(result)
 
 
 cdef object elementwise(int op, array, value):
@@ -706,10 +763,20 @@ cdef object apply_unary "apply_unary"(int op, PyObject *a):
     v = evaluate(op, v, v)
     cdef PyObject *p = new_facade_of(Py_TYPE(a))
     result = handed_over(p)
+    if not recording() and not tracing():
+        return unrecorded(p, v)
     reserve(1, 0)
     attach(p, push(op, v, (<Value> a).index, (<Value> a).index))
     collect_if_due()
-    return result
+    return result if recording() else detached(result)
+
+
+cdef object unrecorded(PyObject *p, double primal):
+    """The result of an operation that is not recorded: a leaf."""
+    reserve(1, 0)
+    attach(p, push(OP_LEAF, primal, 0, 0))
+    collect_if_unrecorded_due()
+    return <object> p
 
 
 cdef object apply_binary "apply_binary"(int op, PyObject *a, PyObject *b):

@@ -416,7 +416,7 @@ def test_an_array_arrives_as_an_array_of_values():
 
     x = np.array([[0.5, -1.0], [2.0, 0.25]])
     out = mg.compile(fn)(x)
-    assert seen[-1] == (np.ndarray, (2, 2), np.dtype(object), True)
+    assert seen[-1] == (mg.Array, (2, 2), np.dtype(object), True)
     assert out.data == near((x @ x).sum() + math.exp(-1.0) * 2.0)
 
 

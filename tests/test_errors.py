@@ -221,7 +221,7 @@ def test_wrong_numbers_of_arguments():
         lambda: v.exp(1.0),
         lambda: v.atan2(),
         lambda: v.min(),
-        lambda: v.backward(1),
+        lambda: v.backward(1, True, True),
         lambda: Value(1.0, nonsense=1),
         lambda: micrograd_c.dot([v]),
         lambda: micrograd_c.sum(),
