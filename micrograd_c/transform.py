@@ -413,8 +413,7 @@ class Point:
         else:
             graph = adjoints(graph, wanted, unit_vectors(numpy.arange(size), size))
         graph = optimized(graph._replace(outputs=graph.outputs[size:]))
-        found = numpy.empty(size * columns, object)
-        found[:] = recorded(self.program, graph, self.operands)
+        found = objects(recorded(self.program, graph, self.operands), (size * columns,))
         self.array = objects
         return found.reshape(columns, size).T if forward else found.reshape(size, columns)
 

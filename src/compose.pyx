@@ -138,7 +138,7 @@ def evaluated_along(Program program, directions, inputs):
 
 
 def recorded(Program program, graph, list operands):
-    """Put a graph made from that of a program on the tape: its outputs, Values or floats.
+    """Put a graph made from that of a program on the tape: its outputs, as Values.
 
     operands: the numbers and Values that are the inputs.
     """
@@ -157,7 +157,14 @@ def recorded(Program program, graph, list operands):
             nodes.append(recorded_nary(op, [nodes[g.edges[e]] for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i])]))
         else:
             nodes.append(recorded_op(op, nodes[g.lhs[i]], nodes[g.rhs[i]]))
-    return [nodes[i] for i in graph.outputs.tolist()]
+    return [result_of(nodes[i]) for i in graph.outputs.tolist()]
+
+
+cdef object result_of(x):
+    """A Value, without history where nothing is recorded."""
+    if not isinstance(x, Value):
+        return Value(x)
+    return x if recording() else x.detach()
 
 
 cdef object recorded_op(int op, a, b):
@@ -176,7 +183,7 @@ cdef object recorded_op(int op, a, b):
     i = (<Value> a).index if left else push(OP_LEAF, x, 0, 0)
     j = i if OP_INFO[op].arity == 1 else (<Value> b).index if right else push(OP_LEAF, y, 0, 0)
     attach(facade, push(op, op_value(op, x, y), i, j))
-    collect_if_due()
+    collect_made(True)
     return result
 
 
