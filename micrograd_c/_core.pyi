@@ -318,9 +318,7 @@ def tape_allocated() -> int:
 def tape_bytes() -> int:
     """Bytes allocated for the tape, without the Values that Python holds."""
 
-def restored(
-    cls: type[Value], data: float, grad: float, grad_req: _Request | None = None
-) -> Value:
+def restored(cls: type[Value], data: float, grad: float, grad_req: _Request | None = None) -> Value:
     """A leaf, as pickle and copy make it."""
 
 class Op(NamedTuple):
