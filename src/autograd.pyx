@@ -276,10 +276,13 @@ cdef int backward_from(list heads, list weights, bint retain_graph) except -1:
     What attach_grad asked for is looked after by the outermost sweep of a thread: a closure that sweeps
     itself adds its share to what that finds. If a sweep fails, these leaves get their old gradients back,
     while those of other nodes keep what has been added so far, as in micrograd.
+
+    micrograd passes on all that an operation's gradient has accumulated, over calls, too. Where a new gradient is
+    to be written, only what is new passes, and is added to the operations' gradients in the end.
     """
     cdef Reached r
-    cdef Py_ssize_t k
-    cdef bint outermost = sweeps_here == 0, done = False
+    cdef Py_ssize_t k, i
+    cdef bint outermost = sweeps_here == 0, done = False, writes = False
     cdef list carried = []
     if retain_graph and not tape.special:
         sweep_heads(heads, weights)
@@ -290,8 +293,15 @@ cdef int backward_from(list heads, list weights, bint retain_graph) except -1:
         if outermost and tape.special:
             keep_grads(r)
             for k in range(r.count):
-                if grad_kind(r.nodes[k]) == GRAD_WRITE:
-                    node_at(r.nodes[k]).grad = 0
+                writes = writes or grad_kind(r.nodes[k]) == GRAD_WRITE
+            if writes:
+                for k in range(r.count):
+                    if grad_kind(r.nodes[k]) == GRAD_WRITE or tape.ops[r.nodes[k]] != OP_LEAF:
+                        node_at(r.nodes[k]).grad = 0
+                for k in range(len(heads)):
+                    i = index_of(heads[k])
+                    if tape.ops[i] != OP_LEAF:
+                        r.grads[position_of(r, i)] = 0
         set_weights(heads, weights)
         try:
             sweep_reached(r)
@@ -299,8 +309,11 @@ cdef int backward_from(list heads, list weights, bint retain_graph) except -1:
         finally:
             if r.grads != NULL:
                 for k in range(r.count):
-                    if grad_kind(r.nodes[k]) == GRAD_NULL or not done and grad_kind(r.nodes[k]) == GRAD_WRITE:
-                        node_at(r.nodes[k]).grad = r.grads[k]
+                    i = r.nodes[k]
+                    if grad_kind(i) == GRAD_NULL or not done and grad_kind(i) == GRAD_WRITE:
+                        node_at(i).grad = r.grads[k]
+                    elif writes and tape.ops[i] != OP_LEAF:
+                        node_at(i).grad += r.grads[k]
         if not retain_graph and not tape.sweeping:  # a sweep around this one may need the graph still
             for k in range(r.count):
                 if op_at(r.nodes[k]) != OP_LEAF:
@@ -749,8 +762,8 @@ def count_paths(Value y not None, Value x not None):
         r = reached_from([y], low)
         for k in range(r.count):
             i = r.nodes[k]
-            if i == low:
-                return ways[i]
+            if i == low or i not in ways:   # a constant power is reached, but by no edge
+                continue
             count = ways.pop(i)
             for e in range(edges_of(i)):
                 parent = parent_at(i, e)
@@ -760,4 +773,4 @@ def count_paths(Value y not None, Value x not None):
                 PyErr_CheckSignals()
     finally:
         tape.hold -= 1
-    return 0
+    return ways.get(low, 0)

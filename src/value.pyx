@@ -272,6 +272,7 @@ cdef class Value:
         Its number stays, and what was computed from it still leads to it. grad_req says what each
         `backward` that reaches it does to its gradient: 'write' puts the new one in its place, 'add' adds
         to it (as for Values that never called this), 'null' leaves it alone. ValueError for other names.
+        Copies and pickles of it keep the request.
 
         >>> x = Value(3.0)
         >>> u = x * x
