@@ -651,7 +651,7 @@ def tangents(graph: Graph, directions: Iterable[_Ints]) -> Graph:
     """The graph with more outputs: for each direction, the derivatives of the outputs along it."""
 
 def adjoints(graph: Graph, wanted: Any, heads: Iterable[_Ints]) -> Graph:
-    """The graph with more outputs: the derivatives of the sum of heads * outputs, for each heads."""
+    """The graph with more outputs: for each heads, derivatives of the sum of heads * outputs."""
 
 def dependencies(graph: Graph, wanted: Any) -> tuple[NDArray[Any], _Ints]:
     """Which of the inputs wanted each output may have a derivative by: (starts, inputs), as CSR."""
