@@ -684,9 +684,6 @@ cdef object compared(object ufunc, tuple inputs):
 
 cdef object by_python(object ufunc, str method, tuple inputs, dict keywords):
     """A method of a ufunc, by Python's operators and methods on each element."""
-    for x in inputs:
-        if hasattr(type(x), '__array_ufunc__') and not isinstance(x, (Value, np.ndarray, np.generic, Integer)):
-            return NotImplemented   # it has a say, too
     out = keywords.get('out')
     if out is not None:
         keywords['out'] = tuple([plain(x) for x in out])

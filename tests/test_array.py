@@ -353,10 +353,11 @@ def test_a_constant_is_one_leaf_for_all():
     before = tape.size()
     out = a * 2.0
     assert tape.size() == before + 11
-    assert len({id(v._children[1]) for v in out}) == 1
+    constants = [v._children[1] for v in out]
+    assert all(v is constants[0] for v in constants) and constants[0].data == 2.0
     squares = a**2
     assert [v._op for v in squares] == ["**2"] * 10
-    del out, squares
+    del out, squares, constants
     assert tape.size() == before
 
 
@@ -453,6 +454,8 @@ def test_in_place():
     with pytest.raises(ZeroDivisionError):
         a /= [1.0, 0.0, 2.0]
     assert all(x is y for x, y in zip(a, kept))
+    np.add(np.ones(3), 1.0, out=a)
+    assert checked(a).values.tolist() == [2.0] * 3
     objects = np.zeros(3, object)
     assert np.add(a, 1.0, out=objects) is objects and type(objects[0]) is Value
 
