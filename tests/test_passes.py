@@ -261,12 +261,17 @@ def separate_by(mask):
     return lambda g: _core.separate(g, _core.varying(g, mask))
 
 
+def group_by(g, mask):
+    return _core.group_terms(g, _core.varying(g, mask))
+
+
 masks = st.lists(st.booleans(), min_size=4, max_size=4)
 PASSES = {
     "reachable": _core.reachable,
     "fold_constants": _core.fold_constants,
     "share": _core.share,
     "fuse_sums": _core.fuse_sums,
+    "group_terms": lambda g: group_by(g, [1, 0, 1, 0]),
     "separate": separate_by([1, 0, 1, 0]),
 }
 every_pass = pytest.mark.parametrize("apply", PASSES.values(), ids=PASSES)
@@ -356,6 +361,33 @@ def test_reachable_keeps_nothing_else(g, data):
         (Node("neg", -x), "x"),
         (Node("neg", Node("neg", -x)), "neg(x)"),
         (Node("neg", -(x + y)) * 1, "add(x, y)"),
+        (2 * (3 * x), "mul(6, x)"),
+        (2 * (x * 3), "mul(6, x)"),
+        ((3 * x) * 2, "mul(6, x)"),
+        (2 * (3 * (x * 4)), "mul(24, x)"),
+        (2 * (0.5 * x), "x"),
+        (2 * -x, "mul(-2, x)"),
+        (-x * 2, "mul(-2, x)"),
+        (-(3 * x), "mul(-3, x)"),
+        (-(-3 * -x), "mul(-3, x)"),
+        (-1 * (-1 * x), "x"),
+        (2 * (x * y), "mul(2, mul(x, y))"),
+        (a * (3 * x), "mul(a, mul(3, x))"),
+        (2 * (3 / x), "mul(2, div(3, x))"),
+        (0 * (3 * x), "mul(0, mul(3, x))"),
+        (3 * (0 * x), "mul(3, mul(0, x))"),
+        (INF * (3 * x), "mul(inf, mul(3, x))"),
+        (NAN * -x, "mul(nan, neg(x))"),
+        (-(0 * x), "neg(mul(0, x))"),
+        (1e200 * (1e200 * x), "mul(1e+200, mul(1e+200, x))"),  # may be finite where 1e400 is not
+        (1e-200 * (1e-200 * x), "mul(1e-200, mul(1e-200, x))"),
+        (1e200 * (1e-200 * x), "x"),
+        (dot((2, 3 * x), (y, z)), "dot(6 x, y z)"),
+        (dot((3 * x, 2), (y, z)), "dot(6 x, y z)"),
+        (dot((2, -x), (y, z)), "dot(-2 x, y z)"),
+        (dot((2, 0.5 * x), (y, z)), "dot(1 x, y z)"),
+        (dot((1, 3 * x), (y, z)), "dot(3 x, y z)"),
+        (dot((1e200, 1e200 * x), (y, z)), "dot(1e+200 mul(1e+200, x), y z)"),
         (0 - x, "sub(0, x)"),
         (x * 0, "mul(x, 0)"),
         (0 * x, "mul(0, x)"),
@@ -799,6 +831,109 @@ def test_separate_leaves_pairs_of_one_kind(g, mask):
             assert kinds in ({(0, 1)}, {(1, 1)})
     before = _core.varying(g, mask)
     assert varies[after.outputs].tolist() == before[g.outputs].tolist()
+
+
+# ---- group_terms: dots of 16 pairs and more; pairs of 8 and more of one kind get one of their own.
+# Of shorter dots, those that are uniform and at least 16 of one make.
+
+
+def kinds(g, n):
+    """The kinds of the pairs of a dot, by the ops of their factors; constants are a kind, too."""
+    pairs = edges_of(g, n)[: g.rhs[n] // 2 * 2]
+    of = [-1 if g.op[p] == LEAF and g.lhs[p] == CONSTANT else int(g.op[p]) for p in pairs]
+    return list(zip(of[::2], of[1::2]))
+
+
+def long_dot(*terms, addend=None):
+    """A dot of (count, pair), ...: one of each in turn, while there are some left."""
+    left = [[pair] * count for count, pair in terms]
+    pairs = []
+    while any(left):
+        pairs += [some.pop() for some in left if some]
+    return dot(*pairs, addend=addend)
+
+
+PLAIN_PAIR, SINE, EXPONENTIAL = (x, y), (Node("sin", x), y), (z, Node("exp", y))
+TWICE = (lift(2.0), x)
+
+
+@pytest.mark.parametrize(
+    "expression, expected",
+    [
+        (long_dot((20, PLAIN_PAIR)), [20]),
+        (long_dot((7, PLAIN_PAIR), (8, SINE)), [15]),
+        (long_dot((8, PLAIN_PAIR), (8, SINE)), [8, 8]),
+        (long_dot((8, PLAIN_PAIR), (8, SINE), addend=z), [8, 8]),
+        (long_dot((8, PLAIN_PAIR), (8, (y, Node("sin", x)))), [8, 8]),
+        (long_dot((9, PLAIN_PAIR), (10, SINE), (11, EXPONENTIAL)), [9, 10, 11]),
+        (long_dot((20, PLAIN_PAIR), (1, SINE), (2, EXPONENTIAL)), [20, 3]),
+        (long_dot((7, PLAIN_PAIR), (7, SINE), (7, EXPONENTIAL)), [21]),
+        (long_dot((8, PLAIN_PAIR), (9, TWICE)), [8, 9]),
+    ],
+)
+def test_grouping(expression, expected):
+    g = graph(expression)
+    after = group_by(g, [1, 1, 1, 0])
+    dots = [kinds(after, n) for n in range(len(after.op)) if after.op[n] == DOT]
+    assert sorted(map(len, dots)) == sorted(expected)
+    assert sorted(itertools.chain(*dots)) == sorted(kinds(g, g.outputs[0]))
+    assert_equivalent(after, g)
+
+
+def test_a_single_pair_of_another_kind_needs_no_dot():
+    g = graph(long_dot((16, PLAIN_PAIR), (1, SINE), addend=a))
+    after = group_by(g, [1, 1, 1, 0])
+    assert sum(after.op == DOT) <= 2
+    assert_equivalent(after, g)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.sampled_from([0, 1, 2, 3, 4])), max_size=6),
+    st.sampled_from([None, a, x, Node("cos", x)]),
+    st.booleans(),
+    masks,
+)
+def test_grouping_keeps_every_term_in_the_order_of_its_kind(terms, addend, folded, mask):
+    factors = [x, a, Node("sin", x), Node("exp", y), lift(1.0)]
+    expression = long_dot(*((n, (factors[k], z)) for n, k in terms), addend=addend)
+    assume(expression.operands)
+    g = _core.share(graph(expression, expression))
+    g = _core.fold_constants(g) if folded else g
+    after = group_by(g, mask)
+    assert_equivalent(after, g)
+    assert equal(group_by(after, mask), after)
+    for n in range(len(after.op)):
+        if after.op[n] == DOT and after.rhs[n] >= 32:
+            counts = {kind: kinds(after, n).count(kind) for kind in kinds(after, n)}
+            assert len(counts) == 1 or max(counts.values()) < 8
+
+
+def short_dots(count, addend=None):
+    """The graph of so many dots of two pairs of one kind and one of another."""
+    terms = [(x, y), (Node("sin", x), y)]
+    return graph(*(dot(*terms, (z, lift(float(k))), addend=addend) for k in range(2, count + 2)))
+
+
+@pytest.mark.parametrize("addend", [None, z])
+def test_short_dots_of_one_make_are_divided_where_there_are_many(addend):
+    g = short_dots(16, addend)
+    after = group_by(g, [0, 0, 0, 0])
+    made = [kinds(after, n) for n in range(len(after.op)) if after.op[n] == DOT]
+    assert all(len(set(pairs)) == 1 for pairs in made)
+    assert shown(after) != shown(g)
+    assert_results(after, g)
+    assert equal(group_by(after, [0, 0, 0, 0]), after)
+    assert shown(group_by(g, [1, 1, 1, 0])) == shown(g)  # they vary
+    few = short_dots(15, addend)
+    assert shown(group_by(few, [0, 0, 0, 0])) == shown(few)
+
+
+def assert_results(after, before):
+    """As assert_equivalent, one output at a time."""
+    _core.check_graph(after, len(NUMBERS), len(PARAMETERS))
+    for k in range(len(before.outputs)):
+        one, other = (g._replace(outputs=g.outputs[k : k + 1]) for g in (after, before))
+        assert_equivalent(_core.reachable(one), _core.reachable(other))
 
 
 # ---- 10^6 nodes: what were quadratic would not end, what recursed would crash
