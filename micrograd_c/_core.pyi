@@ -665,6 +665,9 @@ def point(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> tup
 def operands_like(x: Any, name: str, like: _Signature) -> Any:
     """The numbers and Values of a structure of that signature: ValueError where it has another."""
 
+def floats_of(spec: _Signature) -> list[Any]:
+    """A signature with floats for integers, and arrays of numbers for arrays of objects."""
+
 def flat_program(of: Program, graph: Graph, seeds: int) -> Program:
     """The program of a graph made from another's: of an array of its inputs and one of seeds."""
 

@@ -9,6 +9,7 @@ functions; given Values, they return Values with their graph, so `backward` goes
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,6 +26,7 @@ from micrograd_c._core import (
     evaluated,
     evaluated_along,
     flat_program,
+    floats_of,
     gradient_at,
     objects,
     operands_like,
@@ -80,6 +82,7 @@ def value_and_grad(
     8.0 12.0
     """
     compiled = compiled_function(function)
+    argnums = checked_argnums(argnums)
 
     @functools.wraps(function)
     def value_and_gradient(*args: Any, **keywords: Any) -> Any:
@@ -87,6 +90,7 @@ def value_and_grad(
         if found is not None:
             return found
         at = Point(compiled, args, keywords, has_aux)
+        at.check_scalar()
         arguments, wanted = at.by(argnums)
         outputs = at.outputs("grad", lambda: adjoints(at.graph, wanted, [at.one_head()]))
         return at.result(outputs), assembled(arguments, argnums, outputs[at.size :], at.array)
@@ -190,6 +194,8 @@ def jacobian(
     [[2.0, 0.0], [0.0, 4.0]]
     """
 
+    argnums = checked_argnums(argnums)
+
     def derivative(at: Point, wanted: Any, arguments: Any) -> Any:
         def results() -> Any:
             return at.graph._replace(outputs=at.graph.outputs[: at.count])
@@ -220,6 +226,8 @@ def hessian(
     [[8.0, 6.0], [6.0, 0.0]]
     """
 
+    argnums = checked_argnums(argnums)
+
     def derivative(at: Point, wanted: Any, arguments: Any) -> Any:
         def gradient() -> Any:
             return at.gradient_graph(wanted)
@@ -243,7 +251,7 @@ def matrix_function(
 ) -> Callable[..., Any]:
     """What `jacobian` and `hessian` return."""
     compiled = compiled_function(function)
-    if sparse and isinstance(argnums, (tuple, list)):
+    if sparse and isinstance(argnums, tuple):
         raise TypeError(f"a sparse matrix is by one argument: argnums={argnums!r} must be a number")
 
     @functools.wraps(function)
@@ -272,6 +280,15 @@ def compiled_function(function: Any) -> Any:
     except AttributeError:
         pass  # a method, or a builtin: it is traced for each derivative
     return compiled
+
+
+def checked_argnums(argnums: Any) -> int | tuple[int, ...]:
+    try:
+        if isinstance(argnums, (tuple, list)):
+            return tuple(operator.index(k) for k in argnums)
+        return operator.index(argnums)
+    except TypeError:
+        raise TypeError(f"argnums must be an integer or a tuple of such, not {argnums!r}") from None
 
 
 def along(graph: Any, direction: Any) -> Any:
@@ -309,8 +326,10 @@ class Point:
         if key not in self.program.derived:
             arguments, mask = chosen_arguments(self.program, argnums)
             wanted = numpy.frombuffer(mask, numpy.uint8)
-            places = places_of(wanted)
-            arguments = [a._replace(first=int(places[a.first])) for a in arguments]
+            arguments = [
+                a._replace(first=int(wanted[: a.first].sum()), spec=tuple(floats_of(a.spec)))
+                for a in arguments
+            ]
             self.program.derived[key] = arguments, wanted
         found: tuple[Any, Any] = self.program.derived[key]
         return found
@@ -506,11 +525,22 @@ def compressed(graph: Any, wanted: Any, size: int, symmetric: bool) -> tuple[Any
         starts = numpy.concatenate(([0], numpy.cumsum(numpy.bincount(rows, minlength=size))))
     order = numpy.argsort(columns, kind="stable")
     column_starts = numpy.concatenate(([0], numpy.cumsum(numpy.bincount(columns, minlength=count))))
-    by_column = column_colours(starts, columns, count)
-    by_row = column_colours(column_starts, rows[order], size)
-    places = numpy.nonzero(wanted)[0]
-    if by_column.max(initial=-1) <= by_row.max(initial=-1):
-        sources = coloured(by_column, places, len(wanted))
+    # There are at least as many colours of columns as the longest row has elements, and so the
+    # other way round; and to colour what meets in long rows takes long.
+    at_least_columns, at_least_rows = longest(starts), longest(column_starts)
+    by_column = by_row = None
+    if at_least_columns <= at_least_rows:
+        by_column = column_colours(starts, columns, count)
+    if by_column is None or at_least_rows <= by_column.max(initial=-1):
+        by_row = column_colours(column_starts, rows[order], size)
+    if by_column is None and at_least_columns <= by_row.max(initial=-1):
+        by_column = column_colours(starts, columns, count)
+    if (
+        by_row is None
+        or by_column is not None
+        and by_column.max(initial=-1) <= by_row.max(initial=-1)
+    ):
+        sources = coloured(by_column, numpy.nonzero(wanted)[0], len(wanted))
         graph = tangents(graph, sources)
         chosen = size + by_column[columns] * size + rows
     else:
@@ -524,6 +554,13 @@ def compressed(graph: Any, wanted: Any, size: int, symmetric: bool) -> tuple[Any
         starts.astype(numpy.int32),
         columns.astype(numpy.int32),
     )
+
+
+def longest(starts: Any) -> int:
+    """The most elements of a row, or column."""
+    import numpy
+
+    return int(numpy.diff(starts).max(initial=0))
 
 
 def symmetrised(rows: Any, columns: Any, size: int) -> tuple[Any, Any]:

@@ -52,10 +52,20 @@ def operands_like(x, name, like):
     """The numbers and Values of a structure of that signature: ValueError where it has another."""
     cdef Inputs inputs = Inputs.__new__(Inputs)
     inputs.argument = name
-    take_apart(inputs, x, 0)
+    take_apart(inputs, ordered_like(x, iter(like)), 0)
     if inputs.spec != list(like) and floats_of(inputs.spec) != floats_of(like):
         raise ValueError(f'{name} must have the structure ({spec_text(like)}), not ({spec_text(inputs.spec)})')
     return operands_in(inputs)
+
+
+def ordered_like(x, items):
+    """x with its dicts in the order of a signature, as far as it has that structure."""
+    item = next(items, None)
+    if isinstance(item, tuple) and item[0] == '{' and isinstance(x, dict) and x.keys() == set(item[1]):
+        return {key: ordered_like(x[key], items) for key in item[1]}
+    if isinstance(item, tuple) and item[0] in '[(' and type(x) in (list, tuple) and len(x) == item[1]:
+        return type(x)([ordered_like(part, items) for part in x])
+    return x
 
 
 def floats_of(spec):
@@ -116,6 +126,8 @@ def evaluated_along(Program program, directions, inputs):
     cdef Code code
     cdef Buffers uniform
     cdef Job job
+    if not count:
+        return numpy.empty((len(program.graph.outputs), 0))
     samples.one = flat_inputs(program, (inputs, directions[:, 0]))
     samples.count = count
     columns = columns_of(len(inputs), len(directions), directions)

@@ -44,7 +44,7 @@ cdef class Symbol:
     # Truth is 1 or 0, as in C.
 
     def __and__(a, b):
-        return a * b
+        return choice(a, b, 0)
 
     def __invert__(self):
         return 1 - self
@@ -58,8 +58,10 @@ cdef class Symbol:
             return ~(self > other)
         if comparison == Py_GE:
             return ~(self < other)
-        difference = self - other
-        return choice(difference * difference, 0, 1) if comparison == Py_EQ else NotImplemented
+        if comparison != Py_EQ:
+            return NotImplemented
+        difference = self - other   # nan equals nothing
+        return choice(difference, 0, choice(-difference, 0, choice(1 - difference, 1, 0)))
 
 
 cdef Symbol symbol_at(Draft draft, int32_t node):
@@ -155,6 +157,8 @@ def graph_of_partial(text, names):
 
 cdef int32_t partial_node(Draft draft, int op, int k, int32_t a, int32_t b, int32_t v) except -1:
     """The node of the partial of v = op(a, b) by a (k = 0) or b (k = 1), on nodes of the draft."""
+    if op == OP_POW and is_constant(&draft.made, b):
+        op = OP_POWC
     cdef const Arrays *f = &partial_arrays[k][op]
     cdef int32_t to[LONGEST_FORMULA]
     cdef int32_t operands[3]

@@ -36,10 +36,16 @@ F(bell,            (double e),                     4 * e / ((1 + e) * (1 + e))) 
 F(tanh_partial,    (double a, double v),           v * v < 0.99 ? 1 - v * v : bell(exp(-2 * fabs(a))))        \
 F(sigmoid_partial, (double a, double v),           v < 0.99 ? v * (1 - v) : v * logistic(-a))                 \
 F(expm1_partial,   (double a, double v),           v < -0.99 ? exp(a) : v + 1)                                \
-/* d(a ** b)/da: 0 where the power is constant, though pow(0, -1) is not finite */                            \
-F(pow_by_base,     (double a, double b),           b == 0 ? 0 : b * pow(a, b - 1))                            \
-/* d(a ** b)/db: the limit 0 at a = 0, b >= 0, where log(a) is not finite */                                  \
-F(pow_by_exponent, (double a, double b, double v), a == 0 && b >= 0 ? 0 : v * log(a))
+/* a ** b where one of these would not be finite, though the derivative is: 0 instead of 0 * inf. What is not   \
+ * chosen stays finite, too: a derivative of the formula passes 0 times its own there. */                     \
+F(base_by_base,    (double a, double b),           a == 0 && b == 0 ? 1 : a)                                  \
+F(base_by_power,   (double a, double b),           a == 0 && b >= 0 ? 1 : a)                                  \
+F(pow_by_base,     (double a, double b),           b * pow(base_by_base(a, b), b - 1))                        \
+F(pow_by_exponent, (double a, double b, double v), v * log(base_by_power(a, b)))                              \
+F(powc_by_base,    (double a, double b),           b == 0 ? 0 : b * pow(a, b - 1))                            \
+/* a / v at the origin */                                                                                     \
+F(divisor,         (double v),                     v == 0 ? 1 : v)                                            \
+F(hypot_partial,   (double a, double v),           v > 0 ? a / divisor(v) : 0)
 
 #define F(name, parameters, value) \
     static inline double name parameters { return value; }
@@ -53,7 +59,7 @@ X(MUL,      mul,      "*",        2, a * b,              b,                     
 X(DIV,      div,      "/",        2, a / b,              1 / b,                      -(a / b) / b,              "truediv") \
 X(POW,      pow,      "**",       2, pow(a, b),          pow_by_base(a, b),          pow_by_exponent(a, b, v),  "pow")     \
 /* the exponent is a plain number: no derivative by it is asked for */                                                     \
-X(POWC,     powc,     "**",       2, pow(a, b),          pow_by_base(a, b),          0,                         "pow")     \
+X(POWC,     powc,     "**",       2, pow(a, b),          powc_by_base(a, b),         0,                         "pow")     \
 X(NEG,      neg,      "neg",      1, -a,                 -1,                         0,                         NULL)
 
 #define UNARY_FUNCTIONS(X) \
@@ -87,7 +93,7 @@ X(RELU,     relu,     "ReLU",     1, a < 0 ? 0 : a,      v > 0,                 
 
 #define BINARY_FUNCTIONS(X) \
 X(ATAN2,    atan2,    "atan2",    2, atan2(a, b),        b / hypot(a, b) / hypot(a, b), -a / hypot(a, b) / hypot(a, b), "atan2") \
-X(HYPOT,    hypot,    "hypot",    2, hypot(a, b),        v > 0 ? a / v : 0,          v > 0 ? b / v : 0,         "hypot")   \
+X(HYPOT,    hypot,    "hypot",    2, hypot(a, b),        hypot_partial(a, v),        hypot_partial(b, v),       "hypot")   \
 /* as Python's: the first operand wins a tie, and takes its whole gradient */                                              \
 X(MIN,      min,      "min",      2, b < a ? b : a,      !(b < a),                   b < a,                     NULL)      \
 X(MAX,      max,      "max",      2, b > a ? b : a,      !(b > a),                   b > a,                     NULL)

@@ -665,7 +665,7 @@ def chosen_arguments(Program program, argnums):
             argument = positional[operator.index(number)]
         except IndexError:
             raise ValueError(f'argnums={argnums!r}: there are {len(positional)} positional arguments') from None
-        if not argument.count or argument.integers:
+        if argument.integers or not argument.count and all([item[0] != 'a' for item in argument.spec]):
             raise TypeError(f'argument {argument_name(argument.name)} must be made of floats to be differentiated'
                             f' by, not {argument.text}')
         mask[argument.first:argument.first + argument.count] = bytes([1]) * argument.count
