@@ -385,6 +385,8 @@ class Point:
         import numpy
 
         columns = int(wanted.sum())
+        if size == 0:
+            return numpy.empty((0, columns))
         forward = columns <= size
         if isinstance(self.operands, list):
             return self.recorded_matrix(make(), wanted, size, columns, forward)

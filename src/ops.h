@@ -36,8 +36,8 @@ F(bell,            (double e),                     4 * e / ((1 + e) * (1 + e))) 
 F(tanh_partial,    (double a, double v),           v * v < 0.99 ? 1 - v * v : bell(exp(-2 * fabs(a))))        \
 F(sigmoid_partial, (double a, double v),           v < 0.99 ? v * (1 - v) : v * logistic(-a))                 \
 F(expm1_partial,   (double a, double v),           v < -0.99 ? exp(a) : v + 1)                                \
-/* d(a ** b)/da: 0 where the power is constant, though pow(0, -1) is not finite */                            \
-F(pow_by_base,     (double a, double b),           b == 0 ? 0 : b * pow(a, b - 1))                            \
+/* d(a ** b)/da: 0 at a = b = 0, though pow(0, -1) is not finite               */                            \
+F(pow_by_base,     (double a, double b),           a == 0 && b == 0 ? 0 : b * pow(a, b - 1))                  \
 /* d(a ** b)/db: the limit 0 at a = 0, b >= 0, where log(a) is not finite */                                  \
 F(pow_by_exponent, (double a, double b, double v), a == 0 && b >= 0 ? 0 : v * log(a))
 
