@@ -404,6 +404,8 @@ class Point:
         import numpy
 
         columns = int(wanted.sum())
+        if size == 0:
+            return numpy.empty((0, columns))
         forward = columns <= size
         if isinstance(self.operands, list):
             return self.recorded_matrix(make(), wanted, size, columns, forward)
@@ -528,7 +530,8 @@ def compressed(graph: Any, wanted: Any, size: int, symmetric: bool) -> tuple[Any
     # There are at least as many colours of columns as the longest row has elements, and so the
     # other way round; and to colour what meets in long rows takes long.
     at_least_columns, at_least_rows = longest(starts), longest(column_starts)
-    by_column = by_row = None
+    by_column: Any = None
+    by_row: Any = None
     if at_least_columns <= at_least_rows:
         by_column = column_colours(starts, columns, count)
     if by_column is None or at_least_rows <= by_column.max(initial=-1):

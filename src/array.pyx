@@ -7,6 +7,9 @@
 # Elements that are neither plain Values nor floats (those of a subclass, fractions, ...) are left to NumPy, which
 # runs Python's operators on each.
 
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
 cdef enum:
     MAX_DIMS = 64       # as NumPy has it
     # What an operand is:
@@ -138,6 +141,20 @@ cdef inline Py_ssize_t count_of(Operand *x) noexcept:
     return count
 
 
+cdef bint exceeds(Operand *x, size_t limit) noexcept:
+    """Whether more than so many elements are walked: where factors have no common result, their product may overflow."""
+    cdef size_t count = 1
+    cdef int d
+    for d in range(x.ndim):
+        if x.length[d] == 0:
+            return False
+    for d in range(x.ndim):
+        if count > limit // <size_t> x.length[d]:
+            return True
+        count *= x.length[d]
+    return False
+
+
 cdef tuple shape_of(Operand *x):
     """The shape of the array itself."""
     cdef int d
@@ -223,6 +240,8 @@ cdef void *laid_out(Operand *x, Py_ssize_t itemsize, void **made) except? NULL:
 cdef int make_elements(Elements *elements, Operand *x) except -1:
     elements.count = count_of(x) if has_elements(x) else 1
     elements.step = has_elements(x)
+    if exceeds(x, PY_SSIZE_T_MAX // sizeof(double)):
+        raise MemoryError(f'no memory for the elements of arrays of shape {shape_of(x)} and another')
     elements.numbers = <double *> malloc(elements.count * sizeof(double) + 1)
     elements.nodes = <int32_t *> malloc(elements.count * sizeof(int32_t) + 1)
     if elements.numbers == NULL or elements.nodes == NULL:

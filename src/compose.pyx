@@ -8,12 +8,14 @@ def point(Callable function, tuple args, dict keywords):
     alone, captures what it finds, and is given with a list of numbers and Values.
     """
     cdef Inputs inputs = function.take_inputs(args, keywords)
+    cdef Program program
     operands = operands_in(inputs)
-    if inputs.values is None and not tracing():
-        return function.program_of(inputs, None), operands
-    if isinstance(function, Function):
-        return nested_program(<Function> function, inputs), list(operands)
-    return function.program_of(inputs, None), list(operands)
+    if (inputs.values is not None or tracing()) and isinstance(function, Function):
+        program = nested_program(<Function> function, inputs)
+    else:
+        program = function.program_of(inputs, None)
+    check_indices(program, inputs.numbers)     # a derivative may do without the table that limits an index
+    return program, operands if inputs.values is None and not tracing() else list(operands)
 
 
 cdef object numbers_of(Inputs inputs):
@@ -97,7 +99,6 @@ cdef Inputs flat_inputs(Program program, parts):
     cdef Inputs inputs = Inputs.__new__(Inputs)
     for part in parts:
         take_array_apart(inputs, part, 0)
-    check_indices(program, inputs.numbers)
     return inputs
 
 

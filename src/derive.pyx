@@ -116,6 +116,7 @@ cdef int learn_partials() except -1:
     import re
     cdef Py_ssize_t k
     cdef int op
+    cdef Arrays found[2][OP_COUNT]
     names = {'choice': choice, 'TWO_OVER_SQRT_PI': TWO_OVER_SQRT_PI, 'LN_2': LN_2, 'LN_10': LN_10}
     for op in range(OP_LEAF + 1, OP_PLAIN):     # exp(a) is the function exp of C, logistic(a) that of sigmoid
         function = re.fullmatch(r'(\w+)\(a(, b)?\)', OP_INFO[op].value.decode())
@@ -132,8 +133,10 @@ cdef int learn_partials() except -1:
         for op in range(OP_LEAF + 1, OP_PLAIN):
             text = (OP_INFO[op].by_b if k else OP_INFO[op].by_a).decode()
             graphs.append(graph_of_partial(in_python(text), names))
-            partial_arrays[k][op] = arrays_of(graphs[len(graphs) - 1])
-    partial_graphs[:] = graphs
+            found[k][op] = arrays_of(graphs[len(graphs) - 1])
+    if not partial_graphs:  # another thread may have learned them meanwhile, and be using them
+        memcpy(partial_arrays, found, sizeof(partial_arrays))
+        partial_graphs[:] = graphs
     return 0
 
 

@@ -240,7 +240,8 @@ cdef object array_of(const void *items, Py_ssize_t count, dtype):
     """A new array of what is there."""
     import numpy
     array = numpy.empty(count, dtype)
-    memcpy(<uint8_t *> address(array.view(numpy.uint8)), items, array.nbytes)
+    if count:   # else there may be no memory at all
+        memcpy(<uint8_t *> address(array.view(numpy.uint8)), items, array.nbytes)
     return array
 
 
@@ -310,39 +311,50 @@ def fold_constants(graph):
 cdef int32_t folded_op(Draft draft, int op, int32_t a, int32_t b) except -1:
     """The node of an operation of the table on nodes of the draft."""
     cdef Arrays *g = &draft.made
-    cdef bint a_known = is_constant(g, a), b_known = is_constant(g, b)
-    cdef double x = g.data[a], y = g.data[b]
-    if a_known and b_known:
-        return draft.constant(op_value(op, x, y))
-    if op == OP_ADD:
-        if a_known and x == 0:
-            return b
-        if b_known and y == 0:
-            return a
-    elif op == OP_SUB:
-        if b_known and y == 0:
-            return a
-    elif op == OP_MUL:
-        if a_known and x == 1:
-            return b
-        if b_known and y == 1:
-            return a
-        if a_known and scale_of(g, b, x, &y):
-            return folded_op(draft, OP_MUL, draft.constant(x * y), scaled(g, b))
-        if b_known and scale_of(g, a, y, &x):
-            return folded_op(draft, OP_MUL, draft.constant(x * y), scaled(g, a))
-    elif op == OP_DIV:
-        if b_known and y == 1:
-            return a
-    elif op == OP_POW or op == OP_POWC:
-        if b_known and y == 1:
-            return a
-        if b_known and y == 2:
-            return draft.node(OP_MUL, a, a)
-    elif op == OP_NEG:
-        if scale_of(g, a, -1, &x):
-            return folded_op(draft, OP_MUL, draft.constant(-x), scaled(g, a))
-    return draft.node(op, a, b)
+    cdef bint a_known, b_known
+    cdef double x, y, scale
+    while True:     # until no constant factor is left to be multiplied: a graph not folded may have many in a row
+        a_known, b_known = is_constant(g, a), is_constant(g, b)
+        x, y = g.data[a], g.data[b]
+        if a_known and b_known:
+            return draft.constant(op_value(op, x, y))
+        if op == OP_ADD:
+            if a_known and x == 0:
+                return b
+            if b_known and y == 0:
+                return a
+        elif op == OP_SUB:
+            if b_known and y == 0:
+                return a
+        elif op == OP_MUL:
+            if a_known and x == 1:
+                return b
+            if b_known and y == 1:
+                return a
+            if a_known and scale_of(g, b, x, &scale):
+                b = scaled(g, b)
+                a = draft.constant(x * scale)
+                continue
+            if b_known and scale_of(g, a, y, &scale):
+                b = scaled(g, a)
+                a = draft.constant(y * scale)
+                continue
+        elif op == OP_DIV:
+            if b_known and y == 1:
+                return a
+        elif op == OP_POW or op == OP_POWC:
+            if b_known and y == 0:
+                return 0
+            if b_known and y == 1:
+                return a
+            if b_known and y == 2:
+                return draft.node(OP_MUL, a, a)
+        elif op == OP_NEG and scale_of(g, a, -1, &scale):
+            op = OP_MUL
+            b = scaled(g, a)
+            a = draft.constant(-scale)
+            continue
+        return draft.node(op, a, b)
 
 
 cdef inline bint scale_of(const Arrays *g, int32_t i, double factor, double *scale) noexcept:
