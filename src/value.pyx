@@ -740,15 +740,16 @@ cdef object binary_mixed(int op, object a, object b):
         op = OP_POWC
     v = evaluate(op, x, y)
     cdef PyObject *p = new_facade_of(cls)
+    cdef bint recorded = recording()
     result = handed_over(p)
-    if not recording() and not tracing():
+    if not recorded and not tracing():
         return unrecorded(p, v)
     reserve(3, 0)
     i = (<Value> a).index if left else push(OP_LEAF, x, 0, 0)
     j = (<Value> b).index if right else push(OP_LEAF, y, 0, 0)
     attach(p, push(op, v, i, j))
     collect_if_due()
-    return result if recording() else detached(result)
+    return result if recorded else detached(result)
 
 
 cdef object elementwise(int op, array, value):
@@ -763,13 +764,14 @@ cdef object apply_unary "apply_unary"(int op, PyObject *a):
     cdef double v = node_at((<Value> a).index).data
     v = evaluate(op, v, v)
     cdef PyObject *p = new_facade_of(Py_TYPE(a))
+    cdef bint recorded = recording()
     result = handed_over(p)
-    if not recording() and not tracing():
+    if not recorded and not tracing():
         return unrecorded(p, v)
     reserve(1, 0)
     attach(p, push(op, v, (<Value> a).index, (<Value> a).index))
     collect_if_due()
-    return result if recording() else detached(result)
+    return result if recorded else detached(result)
 
 
 cdef object unrecorded(PyObject *p, double primal):
