@@ -343,8 +343,6 @@ cdef int32_t folded_op(Draft draft, int op, int32_t a, int32_t b) except -1:
             if b_known and y == 1:
                 return a
         elif op == OP_POW or op == OP_POWC:
-            if b_known and y == 0:
-                return 0
             if b_known and y == 1:
                 return a
             if b_known and y == 2:
