@@ -6,15 +6,18 @@ PIP = bin/python -m pip install --quiet --disable-pip-version-check
 # Tests run on what is installed, in a folder with no source of the package on the path.
 AWAY = rm -rf build/away-$(1) && mkdir -p build/away-$(1) && \
 	cp -r tests examples benchmarks pyproject.toml README.md build/away-$(1) && cd build/away-$(1)
-CORE_TESTS = --ignore=tests/test_examples.py --ignore=tests/test_benchmarks.py
+CORE_TESTS = --ignore=tests/test_examples.py --ignore=tests/test_benchmarks.py --ignore=tests/test_explore.py
 
-.PHONY: test demo bench debug sanitize lint clean
+.PHONY: test test-core demo bench debug sanitize lint clean
 
 test: ## the tests, on the installed package
 	$(PYTHON) -m venv .venv-$(NAME)
 	.venv-$(NAME)/$(PIP) --force-reinstall --no-deps .
 	.venv-$(NAME)/$(PIP) ".[test]"
 	$(call AWAY,$(NAME)) && ../../.venv-$(NAME)/bin/python -m pytest $(TESTS)
+
+test-core: ## the tests of the package alone: no examples, benchmarks, or browser
+	$(MAKE) test TESTS="tests $(CORE_TESTS)"
 
 demo: ## the main job: micrograd's demo on both engines, side by side
 	$(PYTHON) -m venv .venv-demo

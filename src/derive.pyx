@@ -168,8 +168,6 @@ cdef int32_t partial_node(Draft draft, int op, int k, int32_t a, int32_t b, int3
     cdef const int32_t *edges
     cdef Py_ssize_t i
     cdef int inner
-    if k == 0 and (op == OP_POW or op == OP_POWC) and is_constant(&draft.made, b) and draft.made.data[b] == 0:
-        return draft.constant(0)    # whatever the base is
     operands[0], operands[1], operands[2] = a, b, v
     for i in range(f.nodes):
         inner = f.op[i]
