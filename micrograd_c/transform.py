@@ -185,7 +185,9 @@ def jacobian(
 
     sparse=True gives a `scipy.sparse.csr_array` of shape (numbers in the result, numbers in the
     argument): which elements can be other than 0 is found from the program, and columns (or rows)
-    that do not meet are found in one sweep. Needs scipy: `pip install micrograd_c[sparse]`.
+    that have no row (or column) in common are found in one sweep. So there are at least as many
+    sweeps as the fullest row has elements, or the fullest column. Needs scipy: `pip install
+    micrograd_c[sparse]`.
 
     >>> import numpy, micrograd_c as mg
     >>> mg.jacobian(lambda x: x**2)(numpy.array([1.0, 2.0])).tolist()

@@ -118,7 +118,9 @@ def where(test, a, b):
     """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen.
 
     test, a, b: Values or numbers, else TypeError. No gradient goes to the test. In a compiled function
-    this is how to choose by numbers that depend on its arguments.
+    this is how to choose by numbers that depend on its arguments. Both a and b are computed, and where a
+    derivative within the one not chosen is not finite, 0 times it is nan: choose between arguments, too,
+    where(x, x, 1).sqrt().
 
     >>> x = Value(-2.0)
     >>> where(x, x, 0.1 * x).data
