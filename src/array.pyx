@@ -1,11 +1,11 @@
-# Arrays: NumPy's, with Values for elements (micrograd_c/arrays.py is their class). What is about shapes (slices,
-# axes, stacking) NumPy does itself; arithmetic, products and sums of the elements are done here, in C loops.
+# Arrays: NumPy's, with Values for elements (micrograd_c/arrays.py is their class). What is about shapes
+# (slices, axes, stacking) NumPy does itself; arithmetic, products and sums of the elements are done here.
 #
-# An operation keeps the order of one on scalars, for all elements at once: the facades of the result are made
-# and room is reserved (both may fail, and reserving may collect); the operands are read into plain arrays of numbers and
-# node indices; all primals are computed (which may raise); then nodes are pushed, and nothing can fail.
-# Elements that are neither plain Values nor floats (those of a subclass, fractions, ...) are left to NumPy, which
-# runs Python's operators on each.
+# An operation keeps the order of one on scalars, for all elements at once: the facades of the result are
+# made; the operands are read into plain arrays of numbers and node indices; all primals are computed, which
+# may raise; room is made, which may collect, and then the operands are read anew; nodes are pushed, and
+# nothing can fail. Elements that are neither plain Values nor floats (those of a subclass, fractions, ...)
+# are left to NumPy, which runs Python's operators on each.
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -23,23 +23,22 @@ cdef struct Operand:
     PyObject *value     # of A_VALUE: borrowed
     Py_buffer view      # of OBJECTS and DOUBLES: the array,
     bint held           # as long as this says so
-    # How its elements are walked, the last axis fastest: for each axis its length, and the bytes to the next element.
+    # How its elements are walked, the last axis fastest: each axis' length, and bytes to the next element.
     int ndim
     Py_ssize_t length[MAX_DIMS]
     Py_ssize_t stride[MAX_DIMS]
 
-cdef struct Elements:     # an operand, gathered
-    Py_ssize_t count    # of elements
-    Py_ssize_t step     # 0: the first stands for all
+cdef struct Elements:       # of an operand, as they are read
+    Py_ssize_t count
+    Py_ssize_t step         # 0: the first stands for all
     Py_ssize_t constants    # so many have no node
-    double *numbers     # the primals
-    int32_t *nodes      # their nodes; -1: a constant
+    double *numbers         # the primals
+    int32_t *nodes          # their nodes; -1: a constant
 
 # NumPy is imported when the first array is met, for programs that want none.
 cdef object np = None
 cdef object Array = None
-cdef dict OP_OF = {}            # the op of a ufunc,
-cdef dict UFUNC_OF = {}         # and the ufunc of an op, where there is one
+cdef dict OP_OF = {}        # the op of a ufunc
 cdef tuple COMPARISONS = ()
 
 UFUNC_NAMES = dict(subtract='sub', multiply='mul', divide='div', power='pow', negative='neg', absolute='abs',
@@ -59,7 +58,6 @@ cdef int need_numpy() except -1:
         ufunc = getattr(numpy, name, None)
         if isinstance(ufunc, numpy.ufunc):
             OP_OF[ufunc] = codes[op]
-            UFUNC_OF[codes[op]] = ufunc
     COMPARISONS = numpy.less, numpy.less_equal, numpy.greater, numpy.greater_equal
     np = numpy
     return 0
@@ -170,7 +168,8 @@ cdef tuple broadcast(Operand *a, Operand *b):
     for d in range(ndim):
         if a.length[d] != b.length[d]:
             if a.length[d] != 1 and b.length[d] != 1:
-                raise ValueError(f'operands could not be broadcast together: shapes {before[0]} and {before[1]}')
+                raise ValueError('operands could not be broadcast together:'
+                                 f' shapes {before[0]} and {before[1]}')
             if a.length[d] == 1:
                 a.length[d], a.stride[d] = b.length[d], 0
             else:
@@ -188,7 +187,7 @@ cdef void widen(Operand *x, int ndim) noexcept:
 
 
 cdef void *laid_out(Operand *x, Py_ssize_t itemsize, void **made) except? NULL:
-    """The elements in the order of the walk, one after another: as they lie, or in `made`, which is to be freed.
+    """The elements in the order of the walk, side by side: as they lie, or in `made`, which is to be freed.
 
     They are borrowed: nothing may run Python code while they are looked at.
     """
@@ -424,7 +423,7 @@ cdef bint compute(int op, Py_ssize_t count, Elements *a, Elements *b, double *ou
 
 cdef void push_elements(int op, Py_ssize_t count, Elements *a, Elements *b, double *primals,
                         PyObject **facades) noexcept:
-    """Push the nodes of an operation. A constant among the operands is a leaf, one for all where it stands for all."""
+    """Push the nodes of an operation. A constant operand is a leaf, one for all where it stands for all."""
     cdef Py_ssize_t k
     if count == 0 or leaves_alone():
         push_leaves(primals, count, facades)
@@ -459,12 +458,13 @@ cdef object product(int kind, object a, object b):
 cdef object multiplied(int kind, Operand *x, Operand *y, Elements *left, Elements *right):
     """The same of arrays that have been looked at."""
     cdef int x_ndim = x.ndim, y_ndim = y.ndim, x_stack = 0, y_stack = 0, d
-    cdef int inner = y_ndim - 1 if kind == INNER or y_ndim == 1 else y_ndim - 2     # the axis of y that is summed over
+    # The axis of y that is summed over; of x it is the last.
+    cdef int inner = y_ndim - 1 if kind == INNER or y_ndim == 1 else y_ndim - 2
     cdef Py_ssize_t stacks, rows, columns, length = x.length[x_ndim - 1]
     cdef tuple shape, kept
     if length != y.length[inner]:
-        raise ValueError(f'shapes {shape_of(x)} and {shape_of(y)} do not match: axis {x_ndim - 1} of the first has'
-                         f' {length} elements, axis {inner} of the second has {y.length[inner]}')
+        raise ValueError(f'shapes {shape_of(x)} and {shape_of(y)} do not match: axis {x_ndim - 1} of the'
+                         f' first has {length} elements, axis {inner} of the second has {y.length[inner]}')
     # Both are walked stack by stack (of matmul), then row by row: a row is one factor of a sum of products.
     x.ndim = y.ndim = 0
     if kind == MATMUL:
@@ -502,7 +502,7 @@ cdef void push_products(Elements *left, Elements *right, Py_ssize_t stacks, Py_s
                         Py_ssize_t length, PyObject **facades) noexcept:
     """Push the sum of products of each row of left with each of right, stack by stack.
 
-    Where one of the two is constants alone, these are the partials by the other. In a trace they are nodes, too.
+    Where one of the two is constants alone, these are the partials by the other; in a trace they are nodes.
     """
     cdef Py_ssize_t stack, row, column, i, j, first
     cdef double primal
@@ -522,7 +522,8 @@ cdef void push_products(Elements *left, Elements *right, Py_ssize_t stacks, Py_s
                 elif weights_right:
                     primal = push_weighted(right.numbers + j, left.numbers + i, left.nodes + i, length)
                 else:
-                    primal = push_factors(left.numbers + i, left.nodes + i, right.numbers + j, right.nodes + j, length)
+                    primal = push_factors(left.numbers + i, left.nodes + i,
+                                          right.numbers + j, right.nodes + j, length)
                 attach_nary(facades[0], OP_NARY if weights_left or weights_right else OP_DOT, primal, first)
                 facades += 1
 
@@ -537,7 +538,8 @@ cdef inline double push_weighted(double *weights, double *x, int32_t *nodes, Py_
     return total
 
 
-cdef inline double push_factors(double *x, int32_t *x_nodes, double *y, int32_t *y_nodes, Py_ssize_t length) noexcept:
+cdef inline double push_factors(double *x, int32_t *x_nodes, double *y, int32_t *y_nodes,
+                                Py_ssize_t length) noexcept:
     """The edges of a sum of products of Values; its primal."""
     cdef Py_ssize_t e
     cdef double total = 0
@@ -777,8 +779,9 @@ def settled(result):
 def array(data):
     """An array of Values: NumPy's, of dtype object, whose elements are the Values themselves.
 
-    data: numbers and Values in lists, tuples or arrays of any shape. Values, and those of an Array, are kept,
-    numbers become new ones. TypeError names the first element that is neither; ValueError if the shape is ragged.
+    data: numbers and Values in lists, tuples or arrays of any shape. Values, and those of an Array, are
+    kept, numbers become new ones. TypeError names the first element that is neither; ValueError if the
+    shape is ragged.
 
     Everything of NumPy's works on it, by broadcasting and element by element; see `Array` for what is added.
 
@@ -913,7 +916,8 @@ def array_assign(array, numbers, bint grad=False):
     try:
         given = np.array(np.broadcast_to(given, array.shape), np.float64, order='C')
     except ValueError:
-        raise ValueError(f'{name} must have shape {array.shape} or broadcast to it, not {given.shape}') from None
+        raise ValueError(f'{name} must have shape {array.shape} or broadcast to it,'
+                         f' not {given.shape}') from None
     if trace.thread and not grad:
         refuse(None, ASSIGNED_DATA)
     elif trace.thread:
