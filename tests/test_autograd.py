@@ -938,6 +938,7 @@ def test_closures_may_make_nodes_and_collect():
 
 
 def test_very_deep_and_very_wide():
+    _core._tune()  # to collect at each of so many operations would take minutes
     x = y = Value(1.0)
     for _ in range(200_000):
         y = y * 1.0

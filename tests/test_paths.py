@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference import live_nodes
 
 import micrograd_c as mg
-from micrograd_c import Value, autograd, tape
+from micrograd_c import Value, _core, autograd, tape
 from micrograd_c.autograd import count_paths, paths
 
 pytestmark = pytest.mark.usefixtures("nursery")
@@ -123,6 +123,7 @@ def test_products_add_up_to_the_derivative(seed):
 
 
 def test_astronomically_many():
+    _core._tune()  # to collect at each of so many operations would take minutes
     x = y = Value(1.0)
     for _ in range(100_000):
         y = y * y
