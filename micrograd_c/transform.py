@@ -1,8 +1,9 @@
 """Derivatives of functions: `grad`, `jacobian`, `hessian` and their kin, as JAX names them.
 
 A function of numbers and arrays is compiled (see `micrograd_c.compile`, whose limits hold: no
-`if` on a number that depends on an argument). Its derivative is made from its program, and is a
-program again. So derivatives may be taken of derivatives, to any order, and within compiled
+`if` on a number that depends on an argument, and plain numbers that it reads from elsewhere are
+those of the first call: pass them as arguments). Its derivative is made from its program, and is
+a program again. So derivatives may be taken of derivatives, to any order, and within compiled
 functions; given Values, they return Values with their graph, so `backward` goes through them.
 """
 
@@ -52,6 +53,8 @@ def grad(
     argnums: by which positional argument, or a tuple of them; they must be made of floats. The
     gradient has the structure of the argument: a float, arrays, lists, tuples and dicts of them.
     has_aux: the function returns (result, aux); the gradient then comes as (gradient, aux).
+    The function is compiled, and run once for each signature of its arguments: numbers that it
+    reads from elsewhere are those of that time. (Values that it captures are read at each call.)
 
     TypeError if the result is not one number, or an argument not made of floats.
 
@@ -164,10 +167,12 @@ def hvp(function: Callable[..., Any], x: Any, v: Any) -> Any:
     at = Point(compiled_function(function), (x,), {})
     arguments, wanted = at.by(0)
     seeds = operands_like(v, "v", arguments[0].spec)
-    outputs = at.outputs(
-        "hvp", lambda: along(at.gradient_graph(wanted), at.direction(wanted)), seeds
-    )
-    return assembled(arguments, 0, outputs[len(seeds) :], at.array)
+
+    def product() -> Any:
+        graph = along(at.gradient_graph(wanted), at.direction(wanted))
+        return graph._replace(outputs=graph.outputs[len(seeds) :])
+
+    return assembled(arguments, 0, at.outputs("hvp", product, seeds), at.array)
 
 
 def jacobian(
@@ -195,7 +200,6 @@ def jacobian(
     >>> mg.jacobian(lambda x: x**2, sparse=True)(numpy.array([1.0, 2.0])).toarray().tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
-
     argnums = checked_argnums(argnums)
 
     def derivative(at: Point, wanted: Any, arguments: Any) -> Any:
@@ -227,7 +231,6 @@ def hessian(
     >>> mg.hessian(lambda x: x[0] ** 2 * x[1])(numpy.array([3.0, 4.0])).tolist()
     [[8.0, 6.0], [6.0, 0.0]]
     """
-
     argnums = checked_argnums(argnums)
 
     def derivative(at: Point, wanted: Any, arguments: Any) -> Any:
