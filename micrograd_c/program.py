@@ -265,7 +265,6 @@ def save(program: Program, path: Any) -> None:
     """Write a program to a file. See Program.save."""
     import io
     import json
-    from pathlib import Path
 
     import numpy
 
@@ -282,10 +281,17 @@ def save(program: Program, path: Any) -> None:
     arrays = {name: numpy.asarray(arrays[name], dtype) for name, dtype in ARRAYS.items()}
     content = io.BytesIO()
     numpy.savez(content, version=numpy.array(VERSION), **arrays)
+    write_whole(path, content.getvalue())
+
+
+def write_whole(path: Any, content: bytes) -> None:
+    """Write all of a file, or nothing: what was there stays if anything fails."""
+    from pathlib import Path
+
     target = Path(os.fsdecode(path))
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        beside.write_bytes(content.getvalue())
+        beside.write_bytes(content)
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

@@ -12,11 +12,17 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micrograd_c._core import Program, Value
-from micrograd_c.program import CAPTURED, INPUT, instructions, node_names, shortened
+from micrograd_c.program import (
+    CAPTURED,
+    INPUT,
+    instructions,
+    node_names,
+    shortened,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     import graphviz
@@ -150,7 +156,7 @@ def explore(root: Value, path: str | os.PathLike[str] = "graph.html") -> str:
             f"the graph of root has more than {EXPLORE_NODES} nodes or {EXPLORE_EDGES} edges, too"
             " many to follow: explore a smaller model, one sample, or a Value amid the graph"
         )
-    _write(Path(path), _page(nodes, edges))
+    write_whole(path, _page(nodes, edges).encode())
     return os.fspath(path)
 
 
@@ -249,16 +255,6 @@ def _layout(count: int, edges: list[_Edge]) -> Any:
     for e, (i, k, _) in enumerate(edges):
         dot.edge(str(i), str(k), id=str(e))
     return json.loads(dot.pipe(format="json0", encoding="utf-8"))
-
-
-def _write(target: Path, text: str) -> None:
-    """All of it, or nothing: what was there stays if anything fails."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _repr_svg(root: Any) -> str | None:

@@ -165,12 +165,12 @@ def test_paths_that_cannot_be_written(tmp_path, monkeypatch):
         with pytest.raises(OSError):
             explore(Value(1.0), path)
 
-    def no_space(path, text, **options):
-        with open(path, "w") as file:
-            file.write(text[:100])
+    def no_space(path, content):
+        with open(path, "wb") as file:
+            file.write(content[:100])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", no_space)
+    monkeypatch.setattr(Path, "write_bytes", no_space)
     with pytest.raises(OSError, match="No space"):
         explore(Value(1.0), tmp_path / "file")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and os.listdir(folder) == []
