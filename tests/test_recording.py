@@ -311,6 +311,7 @@ def run(rounds):
     assert highest <= before + 600
 
 
+@pytest.mark.memory
 def test_ten_million_operations(run):
     # In a process of its own, on a tape that holds a graph.
     run("""
