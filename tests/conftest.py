@@ -19,7 +19,7 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
-# AddressSanitizer keeps freed memory for a while, reserves terabytes of addresses, and takes its time.
+# AddressSanitizer keeps freed memory for a while, reserves terabytes of addresses, and is slow.
 SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 if SANITIZED:
     settings.register_profile("sanitized", settings.get_profile("ci"), max_examples=20)
