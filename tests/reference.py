@@ -29,6 +29,31 @@ def call(name, *args):
     return OPERATORS[name](*args) if name in OPERATORS else getattr(args[0], name)(*args[1:])
 
 
+def in_mpmath(mp, name):
+    """The op of that name in the op table, as a function of mpmath's numbers; mp: its context."""
+    own = {
+        "add": lambda p, q: p + q,
+        "sub": lambda p, q: p - q,
+        "mul": lambda p, q: p * q,
+        "div": lambda p, q: p / q,
+        "pow": mp.power,
+        "powc": mp.power,
+        "neg": lambda p: -p,
+        "abs": abs,
+        "expm1": lambda p: mp.exp(p) - 1,
+        "log2": lambda p: mp.log(p) / mp.log(2),
+        "log1p": lambda p: mp.log(1 + p),
+        "cbrt": lambda p: mp.sign(p) * mp.cbrt(abs(p)),
+        "sigmoid": lambda p: 1 / (1 + mp.exp(-p)),
+        "softplus": lambda p: mp.log(1 + mp.exp(p)),
+        "relu": lambda p: max(p, mp.mpf(0)),
+        "min": min,
+        "max": max,
+        "hypot": lambda p, q: mp.sqrt(p * p + q * q),
+    }
+    return own.get(name) or getattr(mp, name)
+
+
 class Model:
     peak = 0
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from reference import in_mpmath
 from test_passes import (
     ARITY,
     INPUT,
@@ -47,27 +48,7 @@ FLOATS = np.array([1, 1, 1, 0], np.uint8)  # which inputs are differentiated by:
 
 # ---- the reference: a graph in mpmath
 
-MP_OPS = {
-    "add": lambda p, q: p + q,
-    "sub": lambda p, q: p - q,
-    "mul": lambda p, q: p * q,
-    "div": lambda p, q: p / q,
-    "pow": mp.power,
-    "powc": mp.power,
-    "neg": lambda p: -p,
-    "abs": abs,
-    "expm1": lambda p: mp.exp(p) - 1,
-    "log2": lambda p: mp.log(p) / mp.log(2),
-    "log1p": lambda p: mp.log(1 + p),
-    "cbrt": lambda p: mp.sign(p) * mp.cbrt(abs(p)),
-    "sigmoid": lambda p: 1 / (1 + mp.exp(-p)),
-    "softplus": lambda p: mp.log(1 + mp.exp(p)),
-    "relu": lambda p: max(p, mp.mpf(0)),
-    "min": min,
-    "max": max,
-    "hypot": lambda p, q: mp.sqrt(p * p + q * q),
-}
-MP_OPS = {op.name: MP_OPS.get(op.name) or getattr(mp, op.name) for op in OPS}
+MP_OPS = {op.name: in_mpmath(mp, op.name) for op in OPS}
 
 
 def evaluated(g, numbers, plain=None):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import call
+from reference import call, in_mpmath
 
 import micrograd_c as mg
 from micrograd_c import Value
@@ -69,31 +69,6 @@ def mp():
     mp = pytest.importorskip("mpmath").mp.clone()
     mp.dps = 120
     return mp
-
-
-def in_mpmath(mp, name):
-    """The operation of that name, in mpmath."""
-    own = {
-        "add": lambda p, q: p + q,
-        "sub": lambda p, q: p - q,
-        "mul": lambda p, q: p * q,
-        "div": lambda p, q: p / q,
-        "pow": mp.power,
-        "powc": mp.power,
-        "neg": lambda p: -p,
-        "abs": abs,
-        "expm1": lambda p: mp.exp(p) - 1,
-        "log2": lambda p: mp.log(p) / mp.log(2),
-        "log1p": lambda p: mp.log(1 + p),
-        "cbrt": lambda p: mp.sign(p) * mp.cbrt(abs(p)),
-        "sigmoid": lambda p: 1 / (1 + mp.exp(-p)),
-        "softplus": lambda p: mp.log(1 + mp.exp(p)),
-        "relu": lambda p: max(p, mp.mpf(0)),
-        "min": min,
-        "max": max,
-        "hypot": lambda p, q: mp.sqrt(p * p + q * q),
-    }
-    return own.get(name) or getattr(mp, name)
 
 
 def partial(mp, function, at, orders):
