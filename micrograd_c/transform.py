@@ -327,17 +327,23 @@ class Point:
         """The arguments named, numbered among the inputs wanted; and which inputs these are."""
         import numpy
 
-        key = "by", argnums
-        if key not in self.program.derived:
+        def named() -> Any:
             arguments, mask = chosen_arguments(self.program, argnums)
             wanted = numpy.frombuffer(mask, numpy.uint8)
-            arguments = [
+            return [
                 a._replace(first=int(wanted[: a.first].sum()), spec=tuple(floats_of(a.spec)))
                 for a in arguments
-            ]
-            self.program.derived[key] = arguments, wanted
-        found: tuple[Any, Any] = self.program.derived[key]
+            ], wanted
+
+        found: tuple[Any, Any] = self.once(("by", argnums), named)
         return found
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What is made of the program once; its outputs are others with and without an aux."""
+        key = key, self.aux is None
+        if key not in self.program.derived:
+            self.program.derived[key] = make()
+        return self.program.derived[key]
 
     def check_scalar(self) -> None:
         if self.spec != ("f",):
@@ -380,17 +386,11 @@ class Point:
 
     # Numbers (or Values, where there are any among the operands or a trace is on).
 
-    def flat(self, key: Any, make: Callable[[], Any], seeds: int) -> Program:
-        """The program of a graph, made once."""
-        if key not in self.program.derived:
-            self.program.derived[key] = flat_program(self.program, make(), seeds)
-        found: Program = self.program.derived[key]
-        return found
-
     def outputs(self, key: Any, make: Callable[[], Any], seeds: Any = ()) -> Any:
         """The outputs of a graph made from the program's, whose further inputs are `seeds`."""
         if not isinstance(self.operands, list) and not isinstance(seeds, list):
-            return evaluated(self.flat(key, make, len(seeds)), self.operands, seeds)
+            flat = self.once(key, lambda: flat_program(self.program, make(), len(seeds)))
+            return evaluated(flat, self.operands, seeds)
         self.array = objects
         return recorded(self.program, optimized(make()), [*self.operands, *seeds])
 
@@ -409,12 +409,11 @@ class Point:
         import numpy
 
         columns = int(wanted.sum())
-        if size == 0:
-            return numpy.empty((0, columns))
         forward = columns <= size
         if isinstance(self.operands, list):
             return self.recorded_matrix(make(), wanted, size, columns, forward)
-        if key not in self.program.derived:
+
+        def derivative() -> Any:
             graph = make()
             if forward:
                 graph = along(graph, self.direction(wanted))
@@ -423,8 +422,9 @@ class Point:
                 graph = adjoints(graph, wanted, [heads.astype(numpy.int32)])
             graph = graph._replace(outputs=graph.outputs[size:])
             units = numpy.eye(min(columns, size))
-            self.program.derived[key] = flat_program(self.program, graph, len(units)), units
-        flat, units = self.program.derived[key]
+            return flat_program(self.program, graph, len(units)), units
+
+        flat, units = self.once(key, derivative)
         found = evaluated_along(flat, units, self.operands)
         return found if forward else found.T
 
@@ -453,11 +453,12 @@ class Point:
             raise ImportError("sparse=True needs scipy: pip install micrograd_c[sparse]") from error
         if isinstance(self.operands, list):
             raise TypeError("sparse=True takes numbers, no Values, and not while tracing")
-        if key not in self.program.derived:
+
+        def elements() -> Any:
             graph, starts, columns = compressed(make(), wanted, size, symmetric)
-            flat = flat_program(self.program, graph, 0)
-            self.program.derived[key] = flat, starts, columns
-        flat, starts, columns = self.program.derived[key]
+            return flat_program(self.program, graph, 0), starts, columns
+
+        flat, starts, columns = self.once(key, elements)
         data = evaluated(flat, self.operands, ())
         return csr_array((data, columns.copy(), starts.copy()), (size, int(wanted.sum())))
 

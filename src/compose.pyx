@@ -99,6 +99,8 @@ cdef Inputs flat_inputs(Program program, parts):
     cdef Inputs inputs = Inputs.__new__(Inputs)
     for part in parts:
         take_array_apart(inputs, part, 0)
+    if inputs.count != program.input_count:
+        raise ValueError(f'the program takes {program.input_count} numbers, not {inputs.count}')
     return inputs
 
 

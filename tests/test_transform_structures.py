@@ -916,3 +916,21 @@ def test_another_thread_differentiates_while_one_traces():
 
     in_threads(lambda: found.append(mg.grad(slow)(2.0)), other)
     assert sorted(found, key=str) == sorted([12.0, (32.0, 48.0)], key=str)
+
+
+def test_one_function_with_and_without_aux():
+    """The same program serves both, but not the same derivative of it."""
+
+    def f(x):
+        return x * 2.0, x * 3.0
+
+    for _ in range(2):
+        assert mg.jacobian(f)(1.0) == (2.0, 3.0)
+        assert mg.jacobian(f, has_aux=True)(1.0) == (2.0, 3.0)
+        assert mg.jacobian(f, sparse=True)(1.0).toarray().tolist() == [[2.0], [3.0]]
+        found, aux = mg.jacobian(f, has_aux=True, sparse=True)(1.0)
+        assert found.toarray().tolist() == [[2.0]] and aux == 3.0
+        assert mg.vjp(f, 1.0)[1]((1.0, 10.0)) == (32.0,)
+        assert mg.vjp(f, 1.0, has_aux=True)[1](1.0) == (2.0,)
+        assert mg.jvp(f, (1.0,), (10.0,)) == ((2.0, 3.0), (20.0, 30.0))
+        assert mg.jvp(f, (1.0,), (10.0,), has_aux=True) == (2.0, 20.0, 3.0)
