@@ -96,7 +96,8 @@ def value_and_grad(
         at.check_scalar()
         arguments, wanted = at.by(argnums)
         outputs = at.outputs("grad", lambda: adjoints(at.graph, wanted, [at.one_head()]))
-        return at.result(outputs), assembled(arguments, argnums, outputs[at.size :], at.array)
+        gradient = outputs[at.size :]
+        return at.result(outputs), assembled(arguments, argnums, gradient, shaping(outputs))
 
     return value_and_gradient
 
@@ -125,7 +126,8 @@ def jvp(
     )
     outputs = at.outputs("jvp", lambda: along(at.graph, at.direction(wanted)), seeds)
     result = at.result(outputs)
-    tangent = assembled_result(at.spec, outputs[at.size : at.size + at.count], at.array)
+    part = outputs[at.size : at.size + at.count]
+    tangent = assembled_result(at.spec, part, shaping(outputs))
     return (result[0], tangent, result[1]) if has_aux else (result, tangent)
 
 
@@ -148,7 +150,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     def pull(cotangent: Any) -> Any:
         heads = operands_like(cotangent, "the cotangent", at.spec)
         outputs = at.outputs("vjp", lambda: adjoints(at.graph, wanted, [at.heads()]), heads)
-        return assembled(arguments, argnums, outputs[at.size :], at.array)
+        return assembled(arguments, argnums, outputs[at.size :], shaping(outputs))
 
     result = at.result(at.outputs("value", lambda: at.graph))
     return (result[0], pull, result[1]) if has_aux else (result, pull)
@@ -172,7 +174,8 @@ def hvp(function: Callable[..., Any], x: Any, v: Any) -> Any:
         graph = along(at.gradient_graph(wanted), at.direction(wanted))
         return graph._replace(outputs=graph.outputs[len(seeds) :])
 
-    return assembled(arguments, 0, at.outputs("hvp", product, seeds), at.array)
+    outputs = at.outputs("hvp", product, seeds)
+    return assembled(arguments, 0, outputs, shaping(outputs))
 
 
 def jacobian(
@@ -321,7 +324,6 @@ class Point:
         self.spec, self.aux = result_and_aux(self.program, has_aux)
         self.size = len(self.graph.outputs)
         self.count = end_of(self.spec, 0)[1]  # of the outputs: those that are differentiated
-        self.array: Callable[..., Any] = reshaped
 
     def by(self, argnums: int | tuple[int, ...]) -> tuple[Any, Any]:
         """The arguments named, numbered among the inputs wanted; and which inputs these are."""
@@ -391,7 +393,6 @@ class Point:
         if not isinstance(self.operands, list) and not isinstance(seeds, list):
             flat = self.once(key, lambda: flat_program(self.program, make(), len(seeds)))
             return evaluated(flat, self.operands, seeds)
-        self.array = objects
         return recorded(self.program, optimized(make()), [*self.operands, *seeds])
 
     def values(self) -> Any:
@@ -399,10 +400,11 @@ class Point:
 
     def result(self, outputs: Any) -> Any:
         """What the function returns, with has_aux a pair, from outputs that begin with its own."""
-        found = assembled_result(self.spec, outputs[: self.count], self.array)
+        array = shaping(outputs)
+        found = assembled_result(self.spec, outputs[: self.count], array)
         if self.aux is None:
             return found
-        return found, assembled_result(self.aux, outputs[self.count : self.size], self.array)
+        return found, assembled_result(self.aux, outputs[self.count : self.size], array)
 
     def matrix(self, key: Any, make: Callable[[], Any], wanted: Any, size: int) -> Any:
         """The Jacobian of a graph of `size` outputs: float64[size, inputs wanted]."""
@@ -440,7 +442,6 @@ class Point:
             graph = adjoints(graph, wanted, unit_vectors(numpy.arange(size), size))
         graph = optimized(graph._replace(outputs=graph.outputs[size:]))
         found = objects(recorded(self.program, graph, self.operands), (size * columns,))
-        self.array = objects
         return found.reshape(columns, size).T if forward else found.reshape(size, columns)
 
     def sparse(
@@ -461,6 +462,11 @@ class Point:
         flat, starts, columns = self.once(key, elements)
         data = evaluated(flat, self.operands, ())
         return csr_array((data, columns.copy(), starts.copy()), (size, int(wanted.sum())))
+
+
+def shaping(outputs: Any) -> Callable[..., Any]:
+    """What makes arrays of outputs: of floats, or of the Values in a list."""
+    return objects if isinstance(outputs, list) else reshaped
 
 
 class Rows:

@@ -934,3 +934,12 @@ def test_one_function_with_and_without_aux():
         assert mg.vjp(f, 1.0, has_aux=True)[1](1.0) == (2.0,)
         assert mg.jvp(f, (1.0,), (10.0,)) == ((2.0, 3.0), (20.0, 30.0))
         assert mg.jvp(f, (1.0,), (10.0,), has_aux=True) == (2.0, 20.0, 3.0)
+
+
+def test_one_pull_of_numbers_and_of_values():
+    result, pull = mg.vjp(lambda x: x * 2.0, np.array([1.0, 2.0]))
+    cotangent = Value(3.0)
+    (found,) = pull(np.array([cotangent, 4.0]))
+    assert [v.data for v in found] == [6.0, 8.0]
+    (found,) = pull(np.array([5.0, 6.0]))
+    assert found.dtype == np.float64 and found.tolist() == [10.0, 12.0]
