@@ -448,9 +448,8 @@ def end_of(spec: _Signature, at: int) -> tuple[int, int, bool]:
 
 def eager_arguments(
     args: tuple[Any, ...], keywords: dict[str, Any], names: tuple[str, ...]
-) -> tuple[tuple[Any, ...], dict[str, Any], list[Value]]:
-    """The arguments of one sample with each float as a Value: (args, keywords, these Values)."""
-
+) -> tuple[list[Value], tuple[Any, ...], dict[str, Any]]: ...
+def replayed(program: Program, values: list[Value]) -> Any: ...
 def flat_results(result: Any) -> list[Value | float]:
     """The Values and numbers that a result holds, from left to right."""
 
@@ -608,21 +607,24 @@ class Function(Callable):
     def __call__(self, /, *args: Any, **keywords: Any) -> Any: ...
     def __get__(self, instance: Any, owner: type | None = None, /) -> Function: ...
     @property
+    def __self__(self) -> Any:
+        """The instance that this is a method of, or None."""
+    @property
     def optimize(self) -> bool:
         """Whether the graphs go through the passes."""
     @property
     def programs(self) -> tuple[Program, ...]:
-        """The programs traced so far, in the order of their tracing."""
+        """The programs that there are, in the order of their tracing."""
     def clear(self) -> None:
         """Forget all programs: the next call traces anew."""
     def program(self, /, *args: Any, **keywords: Any) -> Program:
         """The program for these arguments, of one sample; traced if need be."""
     def check(self, /, *args: Any, **keywords: Any) -> float:
-        """Call the function eagerly and compiled, for one sample; the largest difference found.
+        """Call the function eagerly, and the program that a call with these arguments replays.
 
-        Of values and of derivatives by all captured Values and floats among the arguments, each
-        difference relative to the eager number where that is above 1. Gradients on the tape stay as
-        they are.
+        The largest difference found, of values and of derivatives by all captured Values and
+        floats among the arguments, each relative to the eager number where that is above 1.
+        Gradients on the tape stay as they are.
         """
 
 def get_isa() -> str:
@@ -705,3 +707,64 @@ def objects(leaves: Any, shape: tuple[int, ...]) -> Any:
 
 def spec_text(spec: Any) -> str:
     """A signature as people write structures."""
+
+# ---- guards, see src/guards.pyx
+
+MISSING: object
+
+class Alive: ...
+
+class Check:
+    name: str
+    def __init__(
+        self,
+        name: str,
+        of: Any,
+        items: list[Any],
+        keys: list[Any] | None,
+        contents: tuple[type, ...],
+        alive: Alive,
+    ) -> None: ...
+    def refer(self, k: int, reference: Reference) -> None: ...
+    def difference(self) -> tuple[str, Any]: ...
+    def item_name(self, k: int) -> str: ...
+
+class ItemsCheck(Check): ...
+class ElementsCheck(Check): ...
+class MembersCheck(Check): ...
+
+class NumbersCheck(Check):
+    def __init__(self, name: str, of: Any, alive: Alive) -> None: ...
+
+class MappingCheck(Check): ...
+class NamesCheck(Check): ...
+
+class AttributesCheck(NamesCheck):
+    whole: bool
+
+class SlotsCheck(Check): ...
+class ClassCheck(Check): ...
+
+class FunctionCheck(Check):
+    def __init__(
+        self,
+        name: str,
+        of: Any,
+        items: list[Any],
+        keys: list[Any] | None,
+        contents: tuple[type, ...],
+        alive: Alive,
+        cells: list[Any],
+    ) -> None: ...
+
+class Reference:
+    name: str
+    array: Any
+    values: list[Value]
+    def __init__(self, name: str, array: Any, put: _Function[[Any], None]) -> None: ...
+
+def is_plain(x: object) -> bool: ...
+def in_slot(x: Any, descriptor: Any) -> Any: ...
+def class_attribute(cls: type, name: str) -> Any: ...
+def function_items(function: Any, cells: list[Any]) -> list[Any]: ...
+def sequence_items(x: Any) -> list[Any]: ...

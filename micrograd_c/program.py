@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, overload
@@ -20,6 +19,7 @@ from micrograd_c._core import (
     eager_arguments,
     end_of,
     flat_results,
+    replayed,
     restored_program,
 )
 
@@ -74,44 +74,16 @@ def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
     )
 
 
-# By the ids of a compiled function and of an instance: the instance, and the function for it.
-_bound: dict[tuple[int, int], tuple[weakref.ref[Any], Function]] = {}
-
-
-def bound(function: Function, instance: Any) -> Function:
-    """A compiled function that is a method, for one instance: each is traced by itself."""
-    import inspect
-
-    key = id(function), id(instance)
-    if key not in _bound:
-        try:
-            reference = weakref.ref(instance, lambda _: _bound.pop(key, None))
-        except TypeError:
-            raise TypeError(
-                f"a compiled method wants instances that can have weak references: add"
-                f" '__weakref__' to __slots__ of {type(instance).__name__}"
-            ) from None
-        method = function.__wrapped__
-
-        def call(*args: Any, **keywords: Any) -> Any:
-            return method(reference(), *args, **keywords)
-
-        call.__signature__ = inspect.signature(method.__get__(instance))  # type: ignore[attr-defined]
-        call.__name__, call.__qualname__ = method.__name__, method.__qualname__
-        _bound[key] = reference, Function(call, function.optimize)
-        weakref.finalize(function, _bound.pop, key, None).atexit = False
-    return _bound[key][1]
-
-
 # ------------------------------------------------------------------------------------- checking
 
 
 def check(function: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> float:
     """The largest difference between a compiled function and its eager self. See Function.check."""
-    args, keywords, leaves = eager_arguments(args, keywords, parameter_names(function))
-    sources = leaves + list(function.program(*args, **keywords).captured)
+    program = function.program(*args, **keywords)
+    leaves, args, keywords = eager_arguments(args, keywords, parameter_names(function))
+    sources = leaves + list(program.captured)
     with autograd.record():
-        compiled = flat_results(function(*args, **keywords))
+        compiled = flat_results(replayed(program, leaves))
         eager = flat_results(function.__wrapped__(*args, **keywords))
         return max(
             (

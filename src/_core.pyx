@@ -4,7 +4,7 @@
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint64_t, INT32_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject, PyTypeObject, PyObject_RichCompare
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE
@@ -13,11 +13,13 @@ import copyreg
 import math
 import operator
 import os
+import weakref
 from collections import namedtuple
 
 cdef class Code
 cdef class Callable
 cdef class Program(Callable)
+cdef class Reference
 
 include "tape.pyx"
 include "value.pyx"
@@ -31,6 +33,7 @@ include "trace.pyx"
 include "signature.pyx"
 include "codegen.pyx"
 include "replay.pyx"
+include "guards.pyx"
 include "program.pyx"
 include "derive.pyx"
 include "compose.pyx"

@@ -34,7 +34,7 @@ cdef Program nested_program(Function function, Inputs inputs):
         outer = trace
         memset(&trace, 0, sizeof(trace))
         try:
-            return traced_program(function, tuple(inputs.spec), inputs)
+            return traced_program(function, tuple(inputs.spec), inputs, [])
         finally:
             trace = outer
 
@@ -85,6 +85,17 @@ def floats_of(spec):
         else:
             items.append(item)
     return items
+
+
+def replayed(Program program, list values):
+    """The results of a program for a Value for each of its inputs."""
+    cdef Inputs inputs = Inputs.__new__(Inputs)
+    inputs.values = []
+    for value in values:
+        inputs.values.append((inputs.count, value))
+        add_number(inputs, node_at(index_of(value)).data, None)
+    inputs.spec = list(program.spec)
+    return call_one(program, inputs)
 
 
 def flat_program(Program of, graph, seeds):

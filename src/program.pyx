@@ -124,6 +124,7 @@ cdef class Program(Callable):
     cdef bytes none                     # a mask of no inputs
     cdef dict codes
     cdef Code plain                     # for one sample, derivatives by the captured alone
+    cdef Guards guards                  # what it depends on outside of its function, if it was traced here
 
     def __init__(self, *args, **keywords):
         raise TypeError('programs are made by micrograd_c.compile and micrograd_c.load')
@@ -276,6 +277,83 @@ cdef int check_same(Program program, Samples samples) except -1:
 
 # --------------------------------------------------------------------------------- compiled functions
 
+cdef enum:
+    MOST_VARIANTS = 8       # programs for one signature, which differ in what they found outside
+    MANY_PROGRAMS = 9       # traced, of one function, when a warning says so
+
+
+cdef class Traces:
+    """The programs of a compiled function; of a method, those of one instance."""
+    cdef dict families      # signature -> {inputs that are part of it: {their numbers: [Program, last used first]}}
+    cdef list programs      # in the order of their tracing
+    cdef Py_ssize_t count   # how many have been traced
+
+    def __cinit__(self):
+        self.families, self.programs = {}, []
+
+    cdef list variants(self, tuple spec, Inputs inputs):
+        """The programs for a signature and the integers that are part of it; None if there are none."""
+        cdef dict family = self.families.get(spec)
+        cdef list found
+        if family is not None:
+            for places, by_numbers in family.items():
+                found = by_numbers.get(tuple([inputs.numbers[<Py_ssize_t> k] for k in places]) if places else ())
+                if found is not None:
+                    return found
+        return None
+
+    cdef Program known(self, tuple spec, Inputs inputs):
+        """The program for these arguments, if there is one and all is as it was when it was traced."""
+        cdef list variants = self.variants(spec, inputs)
+        cdef Program program
+        cdef Py_ssize_t k
+        if variants is None:
+            return None
+        for k in range(len(variants)):
+            program = <Program> variants[k]
+            if program.guards.hold():
+                if k:
+                    variants.insert(0, variants.pop(k))
+                return program
+        return None
+
+    cdef int add(self, Program program, Inputs inputs) except -1:
+        """Keep a program; those that can not hold again, and those not used for long, are dropped."""
+        cdef Program other
+        numbers = tuple([inputs.numbers[<Py_ssize_t> k] for k in program.baked])
+        variants = self.families.setdefault(program.spec, {}).setdefault(tuple(program.baked), {}).setdefault(numbers, [])
+        kept = [other for other in variants if not other.guards.alive.dead][:MOST_VARIANTS - 1]
+        dropped = [other for other in variants if other not in kept]
+        self.programs = [other for other in self.programs if other not in dropped] + [program]
+        variants[:] = [program, *kept]
+        self.count += 1
+        return 0
+
+    cdef object reason(self, Program program, Inputs inputs):
+        """Why the last program would not do, and what to do about it: to be asked before it is added."""
+        cdef Program last
+        cdef list variants = self.variants(program.spec, inputs)
+        if variants:
+            last = variants[0]
+            if last.guards.failed is None:
+                return 'an object outside of it is gone', 'keep it, or pass its numbers as arguments'
+            name, was = last.guards.failed.difference()
+            return (f'{name} changed, outside of it' + (f' (it was {was!r})' if was is not None else ''),
+                    'pass it as an argument: then one program serves all')
+        last = self.programs[len(self.programs) - 1]
+        if last.spec == program.spec:
+            for k in last.baked:
+                if last.baked[k] != inputs.numbers[<Py_ssize_t> k]:
+                    return (f'an integer{place_text(last, k)} was {last.baked[k]} before, now'
+                            f' {int(inputs.numbers[<Py_ssize_t> k])}',
+                            'give a float, or look it up with mg.take(rows, index): then one program serves all')
+        for one, other in zip(last.arguments, program.arguments):
+            if one != other:
+                return (f'argument {argument_name(other.name)} was ({one.text}) before, now ({other.text})',
+                        'give arguments of one structure and shape, floats where no integers are meant')
+        return 'it was given other arguments', 'give arguments of one structure'
+
+
 cdef class Function(Callable):
     """A function that is traced once for each signature of its arguments, and from then on replayed.
 
@@ -284,8 +362,8 @@ cdef class Function(Callable):
     cdef object function
     cdef readonly bint optimize
     cdef tuple names
-    cdef dict families      # signature -> {inputs that are part of it: {their numbers: Program}}
-    cdef list traced
+    cdef Traces traces
+    cdef dict methods       # id of an instance -> (weak reference, Traces), where this is a method of its class
     cdef object instance    # of which it is a method: kept alive as long as this is
     cdef dict __dict__
     cdef object __weakref__
@@ -297,7 +375,7 @@ cdef class Function(Callable):
             raise TypeError(f'compile takes a function, not {type(function).__name__}')
         self.function, self.optimize = function, optimize
         self.names = parameter_names(function)
-        self.families, self.traced = {}, []
+        self.traces, self.methods = Traces(), {}
         functools.update_wrapper(self, function)
 
     cdef tuple names_of(self):
@@ -305,7 +383,7 @@ cdef class Function(Callable):
 
     cdef Program program_of(self, Inputs inputs, Samples samples):
         cdef tuple spec = tuple(inputs.spec)
-        cdef Program program = self.known(spec, inputs)
+        cdef Program program = self.traces.known(spec, inputs)
         if program is None:
             program = self.trace(spec, inputs)
         if samples is not None and program.baked:
@@ -314,48 +392,66 @@ cdef class Function(Callable):
 
     cdef Program trace(self, tuple spec, Inputs inputs):
         cdef Program program
+        reason = None
         if trace.thread:
             refuse(None, MANY)
         with trace_lock:
-            program = self.known(spec, inputs)  # perhaps another thread has traced it meanwhile
+            program = self.traces.known(spec, inputs)   # perhaps another thread has traced it meanwhile
             if program is None:
-                program = traced_program(self, spec, inputs)
-                numbers = tuple([inputs.numbers[<Py_ssize_t> k] for k in program.baked])
-                self.families.setdefault(spec, {}).setdefault(tuple(program.baked), {})[numbers] = program
-                self.traced.append(program)
+                program = guarded_program(self, spec, inputs)
+                if self.traces.count == MANY_PROGRAMS - 1:
+                    reason = self.traces.reason(program, inputs)
+                self.traces.add(program, inputs)
+        if reason is not None:
+            import warnings
+            warnings.warn(f'{self.__name__} has been traced {MANY_PROGRAMS} times. This time, {reason[0]}.'
+                          f' Each trace runs the function and makes a program of its own. To keep one, {reason[1]}.',
+                          RuntimeWarning, 2)
         return program
 
-    cdef Program known(self, tuple spec, Inputs inputs):
-        """The program for a signature, and for the integers that are part of it; None if there is none."""
-        cdef dict family = self.families.get(spec)
-        cdef Program program
-        if family is not None:
-            for places, by_numbers in family.items():
-                program = by_numbers.get(tuple([inputs.numbers[<Py_ssize_t> k] for k in places]) if places else ())
-                if program is not None:
-                    return program
-        return None
+    cdef object run(self, args, keywords):
+        if self.instance is not None:
+            return self.function(self.instance, *args, **keywords)
+        return self.function(*args, **keywords)
 
     def __call__(self, /, *args, **keywords):
         if trace.thread and tracing():
-            return self.function(*args, **keywords)
+            return self.run(args, keywords)
         cdef Inputs inputs = inputs_of(args, keywords, self.names)
         return call_one(self.program_of(inputs, None), inputs)
 
     def __get__(self, instance, owner):
         if instance is None:
             return self
-        from micrograd_c.program import bound
-        cdef Function shared = bound(self, instance)    # which must not keep the instance alive
         cdef Function method = Function.__new__(Function)
-        method.function, method.optimize, method.names = shared.function, shared.optimize, shared.names
-        method.families, method.traced = shared.families, shared.traced
-        vars(method).update(vars(shared))
-        method.instance = instance
+        method.function, method.optimize, method.names = self.function, self.optimize, self.names[1:]
+        method.traces, method.instance, method.methods = self.traces_for(instance), instance, {}
+        vars(method).update(vars(self))
+        vars(method)['__wrapped__'] = self.function.__get__(instance, owner)
         return method
+
+    cdef Traces traces_for(self, instance):
+        """The programs of this method of one instance, which is not kept alive: each instance has its own."""
+        key = id(instance)
+        known = self.methods.get(key)
+        if known is None:
+            try:
+                reference = weakref.ref(instance, forgetting(weakref.ref(self), key))
+            except TypeError:
+                raise TypeError(f'a compiled method needs instances that can have weak references: add'
+                                f" '__weakref__' to __slots__ of {type(instance).__name__}") from None
+            known = self.methods[key] = reference, Traces()
+        return known[1]
+
+    @property
+    def __self__(self):
+        """The instance that this is a method of, or None."""
+        return self.instance
 
     def __reduce__(self):
         """By name where it is found so; else the function alone, to be traced anew."""
+        if self.instance is not None:
+            return getattr, (self.instance, self.function.__name__)
         found = sys.modules.get(getattr(self, '__module__', None))
         name = getattr(self, '__qualname__', '')
         for part in name.split('.'):
@@ -364,20 +460,21 @@ cdef class Function(Callable):
 
     @property
     def programs(self):
-        """The programs traced so far, a tuple, in the order of their tracing."""
-        return tuple(self.traced)
+        """The programs that there are, a tuple, in the order of their tracing."""
+        return tuple(self.traces.programs)
 
     def clear(self):
         """Forget all programs: the next call traces anew."""
-        self.families.clear()
-        self.traced.clear()
+        self.traces.families.clear()
+        self.traces.programs.clear()
+        self.traces.count = 0
 
     def program(self, /, *args, **keywords):
         """The program for these arguments, of one sample; traced if need be."""
         return self.program_of(inputs_of(args, keywords, self.names), None)
 
     def check(self, /, *args, **keywords):
-        """Call the function eagerly and compiled, for one sample; the largest difference found.
+        """Call the function eagerly, and the program that a call with these arguments replays; the largest difference.
 
         Of values and of derivatives by all captured Values and floats among the arguments, each difference
         relative to the eager number where that is above 1. Gradients on the tape stay as they are.
@@ -387,27 +484,81 @@ cdef class Function(Callable):
 
     def __repr__(self):
         name = getattr(self.function, '__qualname__', repr(self.function))
-        return f"<compiled {name}, {len(self.traced)} program{'s' * (len(self.traced) != 1)}>"
+        count = len(self.traces.programs)
+        return f"<compiled {name}, {count} program{'s' * (count != 1)}>"
 
 
-cdef Program traced_program(Function function, tuple spec, Inputs inputs):
+def forgetting(function, key):
+    """What is called when an instance dies: function, a weak reference, forgets its programs for it."""
+    def forget(_):
+        if function() is not None:
+            (<Function> function()).methods.pop(key, None)
+    return forget
+
+
+cdef Program guarded_program(Function function, tuple spec, Inputs inputs):
+    """The program of a function, with what it could read outside; float arrays by reference, where it can be so traced.
+
+    A function that needs their numbers while it is traced is traced again, and they are compared at each call.
+    """
+    global refused
+    cdef Program program
+    from micrograd_c.outside import outside
+    for by_reference in (True, False):
+        checks, references, alive = outside(function.function, function.instance, by_reference)
+        refused = None
+        try:
+            program = traced_program(function, spec, inputs, references)
+        except Exception:
+            if not references:
+                raise
+        else:
+            break
+        finally:
+            refused = None
+    program.guards = Guards(checks, references, alive)
+    return program
+
+
+cdef Program traced_program(Function function, tuple spec, Inputs inputs, list references):
+    """The program of a function, run once on stand-ins for its inputs and for the elements of references."""
     cdef list leaves, results = [], result_spec = []
     cdef dict baked = {}
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, count = inputs.count
+    cdef Reference reference
     cdef bint recorded = recording()
-    leaves = begin_trace(inputs.numbers, inputs.count)
+    leaves = begin_trace(inputs.numbers, inputs.count, sum_of_sizes(references))
     try:
         set_recording(True)     # a program serves calls under pause and others alike
         for k in integer_inputs(spec):
             leaves[k] = Integer(int(inputs.numbers[k]), k, leaves[k], baked)
         args, keywords = Assembly(spec, leaves, objects).arguments()
-        result = function.function(*args, **keywords)
+        try:
+            for reference in references:
+                reference.stand_in(leaves[count:count + reference.array.size])
+                count += reference.array.size
+            result = function.run(args, keywords)
+        finally:
+            for reference in references:
+                reference.restore()
+        if refused is not None:
+            raise refused
         take_result_apart(result, result_spec, results, 0)
         graph, captured = lift_graph(results)
     finally:
         set_recording(recorded)
         end_trace()
+    for reference in references:
+        reference.keep_captured(captured)
     if function.optimize:
         graph = optimized(graph)
     return new_program(graph, captured, spec, result_spec, {k: int(inputs.numbers[k]) for k in sorted(baked)},
                        function.names, function.optimize, baked)
+
+
+cdef Py_ssize_t sum_of_sizes(list references) except -1:
+    cdef Reference reference
+    cdef Py_ssize_t count = 0
+    for reference in references:
+        count += reference.array.size
+    return count

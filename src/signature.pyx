@@ -571,7 +571,7 @@ def end_of(spec, at):
 
 
 def eager_arguments(args, keywords, names):
-    """The arguments of one sample with each float as a Value: (args, keywords, these Values)."""
+    """The arguments of one sample with each float as a Value: (a Value for each number, args, keywords)."""
     cdef Inputs inputs = inputs_of(args, keywords, names)
     cdef Py_ssize_t k
     cdef list leaves = [Value(inputs.numbers[k]) for k in range(inputs.count)]
@@ -579,7 +579,7 @@ def eager_arguments(args, keywords, names):
     for k in integer_inputs(inputs.spec):
         leaves[k] = int(inputs.numbers[k])
     args, keywords = Assembly(tuple(inputs.spec), leaves, objects).arguments()
-    return args, keywords, values
+    return values, args, keywords
 
 
 def flat_results(result):

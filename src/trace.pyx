@@ -21,6 +21,7 @@ cdef struct Trace:
     unsigned long thread    # the one that is tracing; 0: none
     Py_ssize_t base         # the first node of the trace
     Py_ssize_t inputs       # the nodes from there on that stand for numbers among the arguments
+    Py_ssize_t standins     # these, and those that stand for elements of arrays outside, which are captured
     uint8_t *sources        # of each node from base on, as far as known: what it depends on
     Py_ssize_t known
     Py_ssize_t room
@@ -34,6 +35,7 @@ cdef enum:
 cdef Trace trace
 memset(&trace, 0, sizeof(trace))
 trace_lock = threading.RLock()  # one trace at a time
+cdef object refused = None      # the first TraceError of this trace: it ends it, whoever has caught it
 
 # What a trace refuses ({}: of what kind the Value is), and what to write instead.
 READ_DATA = ('the number (.data) of {} was read',
@@ -95,8 +97,12 @@ def user_line():
 
 def trace_error(str what, str instead):
     """A TraceError that names the line of the user's that is being run."""
-    return TraceError(f'{user_line()}\n'
-                      f'While a function is compiled, {what}: a replay could not honour it. Instead, {instead}.')
+    global refused
+    error = TraceError(f'{user_line()}\n'
+                       f'While a function is compiled, {what}: a replay could not honour it. Instead, {instead}.')
+    if refused is None and tracing():
+        refused = error
+    return error
 
 
 cdef int depends(Py_ssize_t i) except -1:
@@ -119,7 +125,7 @@ cdef int depends(Py_ssize_t i) except -1:
         op = op_at(trace.base + k)
         sources[k] = 0
         if op == OP_LEAF:
-            sources[k] = FROM_ARGUMENT if k < trace.inputs else 0
+            sources[k] = FROM_ARGUMENT if k < trace.standins else 0
         elif is_nary(op):
             for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
                 sources[k] |= source_of(tape.edge_parent[e])
@@ -133,9 +139,9 @@ cdef inline uint8_t source_of(Py_ssize_t i) noexcept:
     return FROM_CAPTURED if i < trace.base else trace.sources[i - trace.base]
 
 
-cdef list begin_trace(double *numbers, Py_ssize_t count):
-    """Start tracing; the stand-ins for so many numbers. `end_trace` must follow."""
-    cdef Py_ssize_t k
+cdef list begin_trace(double *numbers, Py_ssize_t inputs, Py_ssize_t others):
+    """Start tracing; the stand-ins for so many inputs, and for others whose number is 0. `end_trace` must follow."""
+    cdef Py_ssize_t k, count = inputs + others
     cdef list standins = []
     cdef PyObject *facade
     for k in range(count):
@@ -145,11 +151,12 @@ cdef list begin_trace(double *numbers, Py_ssize_t count):
     tape.hold += 1
     tape.pinned += 1    # keeps the end of the tape from being popped
     trace.base = tape.size
-    trace.inputs = count
+    trace.inputs = inputs
+    trace.standins = count
     trace.known = 0
     trace.thread = <unsigned long> PyThread_get_thread_ident()
     for k in range(count):
-        attach_new((<PyObject *> standins[k]), push(OP_LEAF, numbers[k], 0, 0))
+        attach_new((<PyObject *> standins[k]), push(OP_LEAF, numbers[k] if k < inputs else 0, 0, 0))
     return standins
 
 
@@ -162,6 +169,8 @@ cdef int end_trace() except -1:
             depends(trace.base)
         for i in range(trace.base, trace.base + trace.known):
             facade = node_at(i).facade
+            if trace.inputs <= i - trace.base < trace.standins:
+                continue    # captured, like a Value from outside
             if facade != NULL and trace.sources[i - trace.base] & FROM_ARGUMENT:
                 detach(<Value> facade)
     finally:

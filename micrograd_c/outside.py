@@ -1,0 +1,407 @@
+"""What a function could read outside of itself, which a compiled function is guarded against.
+
+`outside` goes through it before the function is traced, and makes one check for each object that
+holds some of it. The core compares them before each replay, see src/guards.pyx.
+
+What is looked at: the globals and closure cells that the function names, its defaults, and so on
+for the Python functions and methods of the user's that it names; from there, and from `self`, the
+items of lists, tuples, dicts, sets and deques, arrays, and those attributes of instances, classes
+and modules that this code names (all attributes of an instance where the code has getattr, vars
+and the like). Not looked at: libraries (what lies in the standard library or in site-packages),
+attributes of Values, and what lies deeper than DEEPEST or beyond MOST items.
+
+A list that the code only appends to, and a name that it only counts up (`n += 1`), are not read.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import os
+import sys
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy
+
+from micrograd_c import _core
+from micrograd_c._core import MISSING, Alive, Check, Function, Reference, Value, is_plain
+
+DEEPEST = 20  # steps from the function
+MOST = 1_000_000  # items
+MOST_REFERENCED = 100_000  # elements of an array that is read at each call, not compared
+
+CONTAINERS = (list, tuple, dict, set, frozenset, deque, numpy.ndarray)
+# Calls that write to a list, set or the like and tell nothing about it.
+WRITERS = {"append", "appendleft", "add", "extend", "insert", "write"}
+# Names that read attributes which the code does not spell; the first two may be given the name.
+INDIRECT = {"getattr", "hasattr", "vars", "dir", "__dict__", "attrgetter", "eval", "exec"}
+
+
+class Reads(NamedTuple):
+    """What code names. Of each name: whether it reads what is in it, or only writes there."""
+
+    names: dict[str, bool]  # globals
+    cells: dict[str, bool]
+    attributes: dict[str, bool]
+    modules: tuple[str, ...]  # imported within the function
+
+    def by_kind(self) -> tuple[dict[str, bool], ...]:
+        return self.names, self.cells, self.attributes
+
+
+@functools.lru_cache(maxsize=512)
+def reads(code: types.CodeType) -> Reads:
+    """What a function's code names, with that of the functions within it."""
+    found = Reads({}, {}, {}, ())
+    modules: list[str] = []
+    steps = [step for step in dis.get_instructions(code) if step.opname not in SKIPPED]
+    for k, step in enumerate(steps):
+        kind = KINDS.get(step.opname)
+        if kind is None:
+            if step.opname == "IMPORT_NAME":
+                modules.append(step.argval)
+            continue
+        read = how_read(step.argval, steps[k + 1 : k + 4])
+        if step.argval in ("getattr", "hasattr") and given_name(steps[k + 2 : k + 3]):
+            found.attributes[steps[k + 2].argval] = True
+        elif step.argval in INDIRECT:
+            found.attributes[step.argval] = True
+        if read is not None:
+            into = found.by_kind()[kind]
+            into[step.argval] = into.get(step.argval, False) or read
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            inner = reads(constant)
+            for into, other in zip(found.by_kind(), inner.by_kind()):
+                for name, read in other.items():
+                    into[name] = into.get(name, False) or read
+            modules += inner.modules
+    return found._replace(modules=tuple(modules))
+
+
+SKIPPED = {"CACHE", "NOP", "EXTENDED_ARG", "PUSH_NULL", "SWAP", "COPY", "ROT_TWO", "DUP_TOP"}
+KINDS = {
+    "LOAD_GLOBAL": 0,
+    "LOAD_NAME": 0,
+    "LOAD_FROM_DICT_OR_GLOBALS": 0,
+    "LOAD_DEREF": 1,
+    "LOAD_CLASSDEREF": 1,
+    "LOAD_FROM_DICT_OR_DEREF": 1,
+    "LOAD_ATTR": 2,
+    "LOAD_METHOD": 2,
+    "LOAD_SUPER_ATTR": 2,
+    "IMPORT_FROM": 2,
+}
+
+
+def given_name(step: list[dis.Instruction]) -> bool:
+    """Whether a step puts a string as it stands in the code."""
+    return bool(step) and step[0].opname == "LOAD_CONST" and isinstance(step[0].argval, str)
+
+
+def how_read(name: str, after: list[dis.Instruction]) -> bool | None:
+    """Whether a load reads what is in a name: False if it only writes there, None if it counts."""
+    if not after:
+        return True
+    if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in WRITERS:
+        return False
+    if (
+        len(after) == 3
+        and after[0].opname in ("LOAD_CONST", "LOAD_SMALL_INT")
+        and after[1].opname in ("BINARY_OP", "INPLACE_ADD")
+        and after[2].opname.startswith("STORE_")
+        and after[2].argval == name
+    ):
+        return None
+    return True
+
+
+def is_library(filename: str) -> bool:
+    """Whether code is not the user's. Layers of this package's `nn` are like theirs."""
+    if filename.startswith(OWN):
+        return filename != NN
+    return filename.startswith(LIBRARIES) or any(name in filename for name in PACKAGES)
+
+
+OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+NN = OWN + "nn.py"
+LIBRARIES = (os.path.dirname(os.__file__) + os.sep, "<frozen ")
+PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+
+
+def is_library_module(module: Any) -> bool:
+    name = getattr(module, "__name__", None)
+    filename = getattr(module, "__file__", None)
+    if filename is None:  # a builtin, or __main__ of a notebook or a terminal
+        return name != "__main__"
+    return is_library(filename)
+
+
+def outside(
+    function: Callable[..., Any], instance: Any, by_reference: bool
+) -> tuple[list[Check], list[Reference], Alive]:
+    """The checks of what `function`, a method of `instance` or None, could read; and its arrays.
+
+    Checks are in the order in which they must be compared: what holds an object is before it.
+    by_reference: arrays of floats are read at each call, not compared.
+    """
+    attributes: dict[str, bool] = {}
+    while True:
+        walk = Walk(attributes, by_reference)
+        walk.visit(function, "", 0, None)
+        if instance is not None:
+            walk.visit(instance, "self", 0, None)
+        walk.run()
+        if walk.attributes == attributes:
+            return walk.checks, walk.references, walk.alive
+        attributes = walk.attributes
+
+
+class Walk:
+    """One walk through the state, breadth first. `attributes`: those read, as far as known."""
+
+    def __init__(self, attributes: dict[str, bool], by_reference: bool):
+        self.given = attributes
+        self.attributes = dict(attributes)  # and those that the code met on the way names
+        self.whole = not INDIRECT.isdisjoint(attributes)
+        self.by_reference = by_reference
+        self.alive = Alive()
+        self.checks: list[Check] = []
+        self.references: list[Reference] = []
+        self.seen: dict[int, Any] = {}
+        self.queue: deque[tuple[Any, str, int]] = deque()
+        self.items = 0
+
+    def visit(
+        self, x: Any, name: str, depth: int, put: Callable[[Any], None] | None
+    ) -> Reference | None:
+        """Look at x in its turn. A Reference if it is an array that is read by reference."""
+        if isinstance(x, Value) or is_plain(x):
+            return None
+        if (
+            put is not None
+            and self.by_reference
+            and type(x) is numpy.ndarray
+            and x.dtype.kind == "f"
+            and x.dtype.itemsize <= 8
+            and 0 < x.size <= MOST_REFERENCED
+        ):
+            reference = Reference(name, x, put)
+            self.references.append(reference)
+            return reference
+        if id(x) not in self.seen and depth <= DEEPEST and self.items <= MOST:
+            self.seen[id(x)] = x
+            self.queue.append((x, name, depth))
+        return None
+
+    def run(self) -> None:
+        while self.queue:
+            x, name, depth = self.queue.popleft()
+            for kinds, look in LOOKS:
+                if isinstance(x, kinds):
+                    look(self, x, name, depth + 1)
+                    break
+
+    def check(
+        self,
+        kind: Callable[..., Check],
+        x: Any,
+        name: str,
+        depth: int,
+        items: list[Any],
+        keys: list[Any] | None = None,
+        puts: Callable[[int], Callable[[Any], None] | None] | None = None,
+        read: Callable[[Any], bool] = lambda key: True,
+    ) -> Check:
+        """Note one object's items, and look at them in their turn."""
+        check = kind(name, x, items, keys, CONTAINERS, self.alive)
+        self.checks.append(check)
+        self.items += len(items)
+        for k, item in enumerate(items):
+            if item is MISSING or isinstance(item, Value) or is_plain(item):
+                continue
+            if keys is not None and not read(keys[k]):
+                continue
+            put = None if puts is None else puts(k)
+            reference = self.visit(item, check.item_name(k), depth, put)
+            if reference is not None:
+                check.refer(k, reference)
+        return check
+
+    # ---- one kind of object each
+
+    def list_or_tuple(self, x: Any, name: str, depth: int) -> None:
+        puts = None
+        if isinstance(x, list):
+            puts = lambda k: functools.partial(list.__setitem__, x, k)  # noqa: E731
+        self.check(_core.ItemsCheck, x, name, depth, _core.sequence_items(x), puts=puts)
+        if type(x) not in (list, tuple):
+            self.instance(x, name, depth)
+
+    def mapping(self, x: Any, name: str, depth: int) -> None:
+        keys = list(dict.keys(x))
+        items = list(dict.values(x))
+        self.check(
+            _core.MappingCheck,
+            x,
+            name,
+            depth,
+            items,
+            keys,
+            lambda k: functools.partial(dict.__setitem__, x, keys[k]),
+        )
+        if isinstance(x, OrderedDict):  # its order is beside the dict
+            self.check(_core.MembersCheck, x, name, depth, list(OrderedDict.keys(x)))
+        if type(x) is not dict:
+            self.instance(x, name, depth)
+
+    def collection(self, x: Any, name: str, depth: int) -> None:
+        self.check(_core.MembersCheck, x, name, depth, list(x))
+        if type(x) not in (set, frozenset, deque):
+            self.instance(x, name, depth)
+
+    def array(self, x: Any, name: str, depth: int) -> None:
+        if x.dtype.kind == "O":
+            self.check(_core.ElementsCheck, x, name, depth, x.ravel().tolist())
+        else:
+            self.checks.append(_core.NumbersCheck(name, x, self.alive))
+
+    def function(self, x: types.FunctionType, name: str, depth: int) -> None:
+        if is_library(x.__code__.co_filename):
+            return
+        found = reads(x.__code__)
+        for attribute, read in found.attributes.items():
+            self.attributes[attribute] = self.attributes.get(attribute, False) or read
+        cells = {
+            key: cell
+            for key, cell in zip(x.__code__.co_freevars, x.__closure__ or ())
+            if key in found.cells
+        }
+        keys = [f"{x.__name__}.__code__", f"{x.__name__}.__defaults__"]
+        keys += [f"{x.__name__}.__kwdefaults__", *cells]
+        items = _core.function_items(x, list(cells.values()))
+        self.check(
+            functools.partial(_core.FunctionCheck, cells=list(cells.values())),
+            x,
+            "",
+            depth,
+            items,
+            keys,
+            lambda k: (
+                functools.partial(setattr, cells[keys[k]], "cell_contents") if k >= 3 else None
+            ),
+            lambda key: found.cells.get(key, True),
+        )
+        self.namespace(x.__globals__, "", depth, found.names)
+        for module in found.modules:
+            if module in sys.modules:
+                self.visit(sys.modules[module], module, depth, None)
+
+    def namespace(self, x: dict[str, Any], name: str, depth: int, names: dict[str, bool]) -> None:
+        keys = list(names)
+        self.check(
+            _core.NamesCheck,
+            x,
+            name,
+            depth,
+            [x.get(key, MISSING) for key in keys],
+            keys,
+            lambda k: functools.partial(x.__setitem__, keys[k]),
+            lambda key: names[key],
+        )
+
+    def module(self, x: types.ModuleType, name: str, depth: int) -> None:
+        if not is_library_module(x):
+            names = {key: read for key, read in self.given.items() if key in vars(x)}
+            self.namespace(vars(x), name, depth, names)
+
+    def cls(self, x: type, name: str, depth: int) -> None:
+        """A class of the user's: its methods, and what else of it the code names."""
+        module = sys.modules.get(x.__module__)
+        if is_library_module(module) if module is not None else x.__module__ == "builtins":
+            return
+        keys = [
+            key
+            for key in dict.fromkeys(key for base in x.__mro__[:-1] for key in vars(base))
+            if self.whole or key in self.given or key.startswith("__")
+        ]
+        keys = [key for key in keys if key not in UNSEEN]
+        keys += [key for key in self.given if key not in keys]
+        items = [_core.class_attribute(x, key) for key in keys]
+        self.check(
+            _core.ClassCheck,
+            x,
+            name,
+            depth,
+            items,
+            keys,
+            read=lambda key: self.given.get(key, True),
+        )
+
+    def wrapper(self, x: Any, name: str, depth: int) -> None:
+        """What other functions are in."""
+        for part in ("__func__", "__self__", "func", "args", "keywords", "fget", "__wrapped__"):
+            inner = getattr(x, part, None)
+            if inner is not None:
+                self.visit(inner, name or "self" if part == "__self__" else name, depth, None)
+
+    def instance(self, x: Any, name: str, depth: int) -> None:
+        cls = type(x)
+        namespace = getattr(x, "__dict__", None)
+        if type(namespace) is dict:
+            keys = list(namespace) if self.whole else list(self.given)
+            check: Any = self.check(
+                _core.AttributesCheck,
+                x,
+                name,
+                depth,
+                [namespace.get(key, MISSING) for key in keys],
+                keys,
+                lambda k: functools.partial(namespace.__setitem__, keys[k]),
+                lambda key: self.given.get(key, True),
+            )
+            check.whole = self.whole
+        slots = [
+            slot
+            for base in cls.__mro__
+            for key, slot in vars(base).items()
+            if isinstance(slot, types.MemberDescriptorType) and (self.whole or key in self.given)
+        ]
+        if slots:
+            items = [_core.in_slot(x, slot) for slot in slots]
+            self.check(
+                _core.SlotsCheck,
+                x,
+                name,
+                depth,
+                items,
+                slots,
+                lambda k: functools.partial(slots[k].__set__, x),
+                lambda slot: self.given.get(slot.__name__, True),
+            )
+        self.visit(cls, cls.__name__, depth, None)
+
+
+# In classes, what tells nothing.
+UNSEEN = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__slots__"}
+UNSEEN |= {"__repr__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__"}
+UNSEEN |= {"__static_attributes__", "__firstlineno__", "__annotate__", "__qualname__"}
+
+LOOKS: list[tuple[Any, Callable[[Walk, Any, str, int], None]]] = [
+    ((list, tuple), Walk.list_or_tuple),
+    (dict, Walk.mapping),
+    ((set, frozenset, deque), Walk.collection),
+    (numpy.ndarray, Walk.array),
+    (types.FunctionType, Walk.function),
+    (types.ModuleType, Walk.module),
+    (type, Walk.cls),
+    (
+        (types.MethodType, functools.partial, staticmethod, classmethod, property, Function)
+        + (functools.cached_property, type(functools.lru_cache(len))),
+        Walk.wrapper,
+    ),
+    (object, Walk.instance),
+]
