@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 try:
     from micrograd_c._core import (
         Program,
+        StaleTraceError,
         TraceError,
         Value,
         array,
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Array",
     "Program",
+    "StaleTraceError",
     "TraceError",
     "Value",
     "array",

@@ -377,6 +377,12 @@ class TraceError(Exception):
     The message names the line of the function and what to write instead.
     """
 
+class StaleTraceError(TraceError):
+    """A compiled function with verify=True no longer does what it did when it was traced.
+
+    The message names the first operation that differs, and its line.
+    """
+
 class Graph(NamedTuple):
     """What a program computes: nodes, operands before the nodes that use them. Node 0 is the
     constant 1. The arrays are not to be changed."""
@@ -563,6 +569,12 @@ class Program(Callable):
     def arguments(self) -> tuple[Argument, ...]:
         """What each argument is."""
     @property
+    def made_from(self) -> tuple[_Function[..., Any] | None, _Signature, Graph, Any]:
+        """(function, signature, graph, weak reference to the instance that it is a method of).
+
+        As traced; of a derivative those of its function.
+        """
+    @property
     def inputs(self) -> int:
         """The number of inputs: the numbers among the arguments."""
     @property
@@ -603,7 +615,9 @@ class Function(Callable):
     __name__: str
     __qualname__: str
     __wrapped__: _Function[..., Any]
-    def __init__(self, function: _Function[..., Any], optimize: bool = True) -> None: ...
+    def __init__(
+        self, function: _Function[..., Any], optimize: bool = True, verify: bool | None = None
+    ) -> None: ...
     def __call__(self, /, *args: Any, **keywords: Any) -> Any: ...
     def __get__(self, instance: Any, owner: type | None = None, /) -> Function: ...
     @property
@@ -612,6 +626,9 @@ class Function(Callable):
     @property
     def optimize(self) -> bool:
         """Whether the graphs go through the passes."""
+    @property
+    def verify(self) -> bool:
+        """Whether the function is run again at each call, and compared with its program."""
     @property
     def programs(self) -> tuple[Program, ...]:
         """The programs that there are, in the order of their tracing."""
@@ -626,6 +643,25 @@ class Function(Callable):
         floats among the arguments, each relative to the eager number where that is above 1.
         Gradients on the tape stay as they are.
         """
+
+class Traced(NamedTuple):
+    """What a function did when it was traced."""
+
+    graph: Graph
+    """As it was recorded: no pass has been over it."""
+    captured: tuple[Value, ...]
+    """The Values that it used without receiving them."""
+    result_spec: _Signature
+    baked: dict[int, str]
+    """Integers that it used as plain numbers: input -> the line that did."""
+    origin: _Ints
+    """Of each node of the graph the node of the tape: `record_lines` knows its line; -1: none."""
+
+def retraced(program: Program, numbers: NDArray[np.float64]) -> Traced | None:
+    """The function that a program, or the one it is a derivative of, was traced from, traced again.
+
+    numbers: of its inputs, further ones are ignored. None where the program was loaded.
+    """
 
 def get_isa() -> str:
     """The instruction set that programs run with: 'baseline', 'avx2' or 'avx512'.
@@ -761,6 +797,7 @@ class Reference:
     name: str
     array: Any
     values: list[Value]
+    elements: list[int]
     def __init__(self, name: str, array: Any, put: _Function[[Any], None]) -> None: ...
 
 def is_plain(x: object) -> bool: ...

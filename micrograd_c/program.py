@@ -27,12 +27,14 @@ __all__ = ["compile", "load"]
 
 
 @overload
-def compile(function: Callable[..., Any], *, optimize: bool = True) -> Function: ...
+def compile(
+    function: Callable[..., Any], *, optimize: bool = True, verify: bool | None = None
+) -> Function: ...
 @overload
 def compile(
-    function: None = None, *, optimize: bool = True
+    function: None = None, *, optimize: bool = True, verify: bool | None = None
 ) -> Callable[[Callable[..., Any]], Function]: ...
-def compile(function: Any = None, *, optimize: bool = True) -> Any:
+def compile(function: Any = None, *, optimize: bool = True, verify: bool | None = None) -> Any:
     """Compile a function of scalar code: trace it once, then replay it at the speed of C.
 
     function: of numbers, Values, arrays, and nested lists, tuples and dicts of them; it returns
@@ -41,9 +43,22 @@ def compile(function: Any = None, *, optimize: bool = True) -> Any:
     Python. Numbers follow IEEE 754: infinities and nan flow on, nothing raises. optimize=False
     replays what was recorded as it is.
 
-    The Values that it uses without receiving them, a model's parameters, are read at each call.
-    Plain numbers that it reads from elsewhere, and what its Python code decided, are those of the
-    trace. What would need a number of a traced Value (`if x > 0`, `x.data`) raises TraceError.
+    The Values that it uses without receiving them, a model's parameters, are read at each call;
+    so are arrays of floats. Whatever else it could read from outside is compared before each
+    replay, and where that has changed, the function is traced anew. That covers the globals and
+    closure cells that it names, its defaults, and the functions and methods of yours that it
+    names; from there and from `self`, the items of lists, tuples, dicts, sets and deques, arrays,
+    and the attributes of instances, classes and modules, 20 steps deep and up to a million items.
+    A name that the function only counts up, and a list that it only appends to, are not read.
+
+    What lies beyond is that of the trace: random numbers, files and clocks, iterators, the state
+    inside libraries and objects written in C, attributes hung on Values. verify=True (or
+    MICROGRAD_C_VERIFY=1 in the environment) runs the function at each call besides and compares
+    what it does with the program: StaleTraceError names the first operation that differs.
+
+    What would need a number of a traced Value (`if x > 0`, `x.data`) raises TraceError, also where
+    the function catches it. A function that has been traced nine times warns (RuntimeWarning) and
+    names what differed.
 
     >>> w = Value(3.0)
     >>> @compile
@@ -55,10 +70,16 @@ def compile(function: Any = None, *, optimize: bool = True) -> Any:
     >>> import numpy
     >>> loss.mean(numpy.array([1.0, 2.0]), numpy.array([3.0, 4.0])).data
     2.0
+    >>> scale = [2.0]
+    >>> twice = compile(lambda x: x * scale[0])
+    >>> first = twice(1.0).data
+    >>> scale[0] = 5.0
+    >>> first, twice(1.0).data
+    (2.0, 5.0)
     """
     if function is None:
-        return lambda function: Function(function, optimize)
-    return Function(function, optimize)
+        return lambda function: Function(function, optimize, verify)
+    return Function(function, optimize, verify)
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -1,9 +1,8 @@
 """Derivatives of functions: `grad`, `jacobian`, `hessian` and their kin, as JAX names them.
 
 A function of numbers and arrays is compiled (see `micrograd_c.compile`, whose limits hold: no
-`if` on a number that depends on an argument, and plain numbers that it reads from elsewhere are
-those of the first call: pass them as arguments). Its derivative is made from its program, and is
-a program again. So derivatives may be taken of derivatives, to any order, and within compiled
+`if` on a number that depends on an argument). Its derivative is made from its program, and is a
+program again. So derivatives may be taken of derivatives, to any order, and within compiled
 functions; given Values, they return Values with their graph, so `backward` goes through them.
 """
 
@@ -53,8 +52,8 @@ def grad(
     argnums: by which positional argument, or a tuple of them; they must be made of floats. The
     gradient has the structure of the argument: a float, arrays, lists, tuples and dicts of them.
     has_aux: the function returns (result, aux); the gradient then comes as (gradient, aux).
-    The function is compiled, and run once for each signature of its arguments: numbers that it
-    reads from elsewhere are those of that time. (Values that it captures are read at each call.)
+    The function is compiled: it is run once for each signature of its arguments, and again where
+    something changed that it reads from elsewhere. See `compile`.
 
     TypeError if the result is not one number, or an argument not made of floats.
 

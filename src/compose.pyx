@@ -102,7 +102,10 @@ def flat_program(Program of, graph, seeds):
     """The program of a graph made from that of another: of an array of its inputs and one of `seeds` more."""
     graph = optimized(graph)
     spec = ('a', (of.input_count,), 'f'), ('a', (seeds,), 'f')
-    return new_program(graph, of.captured, spec, (('a', (len(graph.outputs),), 'f'),), {}, ('inputs', 'seeds'), True, {})
+    cdef Program program = new_program(graph, of.captured, spec, (('a', (len(graph.outputs),), 'f'),), {},
+                                       ('inputs', 'seeds'), True, {})
+    program.made_from = of.made_from
+    return program
 
 
 cdef Inputs flat_inputs(Program program, parts):

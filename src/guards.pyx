@@ -409,6 +409,11 @@ cdef class Reference:
                 break
         return 0
 
+    @property
+    def elements(self):
+        """For each of the Values that the program needs, the number of the element, in C order."""
+        return [self.places[k] for k in range(len(self.values))]
+
     cdef int keep_captured(self, tuple captured) except -1:
         """Of the Values, keep those that a program has captured."""
         cdef Py_ssize_t k

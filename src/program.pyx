@@ -112,6 +112,8 @@ cdef class Program(Callable):
     cdef dict used                      # and the line that used each as a plain number, where known
     cdef readonly tuple names           # of the parameters, as far as known
     cdef readonly bint optimize
+    cdef readonly tuple made_from       # (function or None, spec, graph, weak reference to the instance that it is a
+                                        # method of or None) as traced or loaded: of a derivative its function's
     cdef readonly tuple arguments       # what each is, Argument
     cdef Py_ssize_t input_count
     cdef bint single                    # the result is one number
@@ -125,6 +127,8 @@ cdef class Program(Callable):
     cdef dict codes
     cdef Code plain                     # for one sample, derivatives by the captured alone
     cdef Guards guards                  # what it depends on outside of its function, if it was traced here
+    cdef bint by_reference              # arrays of floats outside are read, not compared
+    cdef object recording               # what the function did, if that is verified: see verify.py
 
     def __init__(self, *args, **keywords):
         raise TypeError('programs are made by micrograd_c.compile and micrograd_c.load')
@@ -208,6 +212,7 @@ cdef Program new_program(graph, captured, spec, result_spec, baked, names, optim
     program.graph, program.captured, program.spec = graph, tuple(captured), tuple(spec)
     program.result_spec, program.baked, program.names = tuple(result_spec), dict(baked), tuple(names)
     program.optimize, program.used = optimize, used
+    program.made_from = None, program.spec, graph, None
     program.arguments = arguments_of(program.spec, program.names)
     for argument in program.arguments:
         program.input_count += argument.count
@@ -361,6 +366,7 @@ cdef class Function(Callable):
     """
     cdef object function
     cdef readonly bint optimize
+    cdef readonly bint verify   # the function is run again at each call, and compared with its program
     cdef tuple names
     cdef Traces traces
     cdef dict methods       # id of an instance -> (weak reference, Traces), where this is a method of its class
@@ -368,12 +374,13 @@ cdef class Function(Callable):
     cdef dict __dict__
     cdef object __weakref__
 
-    def __init__(self, function, optimize=True):
+    def __init__(self, function, optimize=True, verify=None):
         import functools
         from micrograd_c.program import parameter_names
         if not callable(function):
             raise TypeError(f'compile takes a function, not {type(function).__name__}')
         self.function, self.optimize = function, optimize
+        self.verify = os.environ.get('MICROGRAD_C_VERIFY') == '1' if verify is None else verify
         self.names = parameter_names(function)
         self.traces, self.methods = Traces(), {}
         functools.update_wrapper(self, function)
@@ -386,6 +393,8 @@ cdef class Function(Callable):
         cdef Program program = self.traces.known(spec, inputs)
         if program is None:
             program = self.trace(spec, inputs)
+        elif self.verify:
+            verify_program(self, program, inputs)
         if samples is not None and program.baked:
             check_same(program, samples)
         return program
@@ -424,7 +433,8 @@ cdef class Function(Callable):
         if instance is None:
             return self
         cdef Function method = Function.__new__(Function)
-        method.function, method.optimize, method.names = self.function, self.optimize, self.names[1:]
+        method.function, method.names = self.function, self.names[1:]
+        method.optimize, method.verify = self.optimize, self.verify
         method.traces, method.instance, method.methods = self.traces_for(instance), instance, {}
         vars(method).update(vars(self))
         vars(method)['__wrapped__'] = self.function.__get__(instance, owner)
@@ -456,7 +466,7 @@ cdef class Function(Callable):
         name = getattr(self, '__qualname__', '')
         for part in name.split('.'):
             found = getattr(found, part, None)
-        return name if found is self else (Function, (self.function, self.optimize))
+        return name if found is self else (Function, (self.function, self.optimize, self.verify))
 
     @property
     def programs(self):
@@ -496,6 +506,96 @@ def forgetting(function, key):
     return forget
 
 
+Traced = namedtuple('Traced', 'graph captured result_spec baked origin', module=__name__)
+Traced.__doc__ = """What a function did when it was traced.
+
+    graph        a Graph, as it was recorded: no pass has been over it
+    captured     the Values that it used without receiving them
+    result_spec  the signature of its result
+    baked        integers that it used as plain numbers: input -> the line that did, as text
+    origin       int32[n], of each node of the graph the node of the tape: `record_lines` knows its line; -1: none
+"""
+
+
+cdef object traced(object function, instance, tuple spec, const double *numbers, Py_ssize_t inputs, list references):
+    """Run a function, a method of `instance` or None, on stand-ins for the numbers of a signature: a Traced.
+
+    Others stand for the elements of references, while it runs.
+    """
+    cdef list leaves, results = [], result_spec = []
+    cdef dict baked = {}
+    cdef Py_ssize_t k, count = inputs
+    cdef Reference reference
+    cdef bint recorded = recording()
+    for reference in references:
+        count += reference.array.size
+    leaves = begin_trace(numbers, inputs, count - inputs)
+    try:
+        set_recording(True)     # a program serves calls under pause and others alike
+        for k in integer_inputs(spec):
+            leaves[k] = Integer(int(numbers[k]), k, leaves[k], baked)
+        args, keywords = Assembly(spec, leaves, objects).arguments()
+        if instance is not None:
+            args.insert(0, instance)
+        try:
+            count = inputs
+            for reference in references:
+                reference.stand_in(leaves[count:count + reference.array.size])
+                count += reference.array.size
+            result = function(*args, **keywords)
+        finally:
+            for reference in references:
+                reference.restore()
+        if refused is not None:
+            raise refused
+        take_result_apart(result, result_spec, results, 0)
+        graph, captured, origin = lift_graph(results)
+    finally:
+        set_recording(recorded)
+        end_trace()
+    return Traced(graph, captured, result_spec, baked, origin)
+
+
+cdef Program traced_program(Function function, tuple spec, Inputs inputs, list references, lines=None):
+    run = traced(function.function, function.instance, spec, inputs.numbers, inputs.count, references)
+    cdef Reference reference
+    cdef Program program = new_program(optimized(run.graph) if function.optimize else run.graph, run.captured, spec,
+                                       run.result_spec, {k: int(inputs.numbers[k]) for k in sorted(run.baked)},
+                                       function.names, function.optimize, run.baked)
+    program.made_from = (function.function, spec, program.graph,
+                         None if function.instance is None else weakref.ref(function.instance))
+    for reference in references:
+        reference.keep_captured(run.captured)
+    if lines is not None:
+        from micrograd_c.verify import recording_of
+        program.recording = recording_of(run, references, lines)
+    return program
+
+
+cdef int verify_program(Function function, Program program, Inputs inputs) except -1:
+    """StaleTraceError if the function, run again, does not do what the program does."""
+    global refused
+    from micrograd_c.lines import record_lines
+    from micrograd_c.outside import outside
+    from micrograd_c.verify import compare, recording_of
+    cdef Reference reference
+    if trace.thread:
+        refuse(None, MANY)
+    with trace_lock:
+        references = outside(function.function, function.instance, program.by_reference)[1]
+        refused = None
+        try:
+            with record_lines() as lines:
+                run = traced(function.function, function.instance, program.spec, inputs.numbers, inputs.count,
+                             references)
+        finally:
+            refused = None
+        for reference in references:
+            reference.keep_captured(run.captured)
+        compare(function.__name__, program.recording, recording_of(run, references, lines))
+    return 0
+
+
 cdef Program guarded_program(Function function, tuple spec, Inputs inputs):
     """The program of a function, with what it could read outside; float arrays by reference, where it can be so traced.
 
@@ -503,12 +603,17 @@ cdef Program guarded_program(Function function, tuple spec, Inputs inputs):
     """
     global refused
     cdef Program program
+    from micrograd_c.lines import record_lines
     from micrograd_c.outside import outside
     for by_reference in (True, False):
         checks, references, alive = outside(function.function, function.instance, by_reference)
         refused = None
         try:
-            program = traced_program(function, spec, inputs, references)
+            if function.verify:
+                with record_lines() as lines:
+                    program = traced_program(function, spec, inputs, references, lines)
+            else:
+                program = traced_program(function, spec, inputs, references)
         except Exception:
             if not references:
                 raise
@@ -516,49 +621,24 @@ cdef Program guarded_program(Function function, tuple spec, Inputs inputs):
             break
         finally:
             refused = None
-    program.guards = Guards(checks, references, alive)
+    program.guards, program.by_reference = Guards(checks, references, alive), by_reference
     return program
 
 
-cdef Program traced_program(Function function, tuple spec, Inputs inputs, list references):
-    """The program of a function, run once on stand-ins for its inputs and for the elements of references."""
-    cdef list leaves, results = [], result_spec = []
-    cdef dict baked = {}
-    cdef Py_ssize_t k, count = inputs.count
-    cdef Reference reference
-    cdef bint recorded = recording()
-    leaves = begin_trace(inputs.numbers, inputs.count, sum_of_sizes(references))
-    try:
-        set_recording(True)     # a program serves calls under pause and others alike
-        for k in integer_inputs(spec):
-            leaves[k] = Integer(int(inputs.numbers[k]), k, leaves[k], baked)
-        args, keywords = Assembly(spec, leaves, objects).arguments()
+def retraced(Program program, numbers):
+    """The function that a program, or the one it is a derivative of, was traced from, traced again: a Traced.
+
+    numbers: of its inputs, float64[n], further ones are ignored. None where the program was loaded.
+    """
+    global refused
+    function, spec, _, instance = program.made_from
+    if function is None:
+        return None
+    inputs = 0
+    for argument in arguments_of(spec, ()):
+        inputs += argument.count
+    with trace_lock:
         try:
-            for reference in references:
-                reference.stand_in(leaves[count:count + reference.array.size])
-                count += reference.array.size
-            result = function.run(args, keywords)
+            return traced(function, None if instance is None else instance(), spec, <const double *> address(numbers), inputs, [])
         finally:
-            for reference in references:
-                reference.restore()
-        if refused is not None:
-            raise refused
-        take_result_apart(result, result_spec, results, 0)
-        graph, captured = lift_graph(results)
-    finally:
-        set_recording(recorded)
-        end_trace()
-    for reference in references:
-        reference.keep_captured(captured)
-    if function.optimize:
-        graph = optimized(graph)
-    return new_program(graph, captured, spec, result_spec, {k: int(inputs.numbers[k]) for k in sorted(baked)},
-                       function.names, function.optimize, baked)
-
-
-cdef Py_ssize_t sum_of_sizes(list references) except -1:
-    cdef Reference reference
-    cdef Py_ssize_t count = 0
-    for reference in references:
-        count += reference.array.size
-    return count
+            refused = None

@@ -17,6 +17,13 @@ class TraceError(Exception):
     """
 
 
+class StaleTraceError(TraceError):
+    """A compiled function with verify=True no longer does what it did when it was traced.
+
+    The message names the first operation that differs, and its line.
+    """
+
+
 cdef struct Trace:
     unsigned long thread    # the one that is tracing; 0: none
     Py_ssize_t base         # the first node of the trace
@@ -76,27 +83,9 @@ cdef int refuse(object v, tuple why) except -1:
     raise trace_error(why[0].format(kind), why[1])
 
 
-def user_line():
-    """The line of the user's code that is being run: the innermost that is in no library, if there is one."""
-    import linecache
-    own = os.path.dirname(os.path.abspath(__file__)) + os.sep
-    libraries = own, os.path.dirname(os.__file__) + os.sep, os.sep + 'site-packages' + os.sep
-    innermost = frame = sys._getframe()
-    while innermost.f_back is not None and innermost.f_code.co_filename.startswith(own):
-        innermost = innermost.f_back
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(libraries[:2]) and libraries[2] not in name:
-            break
-        frame = frame.f_back
-    frame = frame or innermost
-    name, line = frame.f_code.co_filename, frame.f_lineno
-    source = linecache.getline(name, line, frame.f_globals).strip()
-    return f'{name}, line {line}, in {frame.f_code.co_name}{source and ": "}{source}'
-
-
 def trace_error(str what, str instead):
     """A TraceError that names the line of the user's that is being run."""
+    from micrograd_c.lines import user_line
     global refused
     error = TraceError(f'{user_line()}\n'
                        f'While a function is compiled, {what}: a replay could not honour it. Instead, {instead}.')
@@ -228,7 +217,8 @@ cdef struct Lift:
 
 
 cdef object lift_graph(list results):
-    """The graph of the trace that leads to results, Values or numbers; and the captured Values."""
+    """The graph of the trace that leads to results, Values or numbers; the captured Values; and of each node of
+    the graph, int32[n], the node of the tape that it stands for, -1: none."""
     cdef Lift lift
     memset(&lift, 0, sizeof(lift))
     cdef Py_ssize_t count = tape.size - trace.base
@@ -344,17 +334,21 @@ cdef object lifted(Lift *lift, list results, Py_ssize_t count):
     ops, data = numpy.zeros(size, numpy.uint8), numpy.zeros(size)
     lhs, rhs = numpy.zeros(size, numpy.int32), numpy.zeros(size, numpy.int32)
     edges, outputs = numpy.empty(m, numpy.int32), numpy.empty(len(results), numpy.int32)
+    origin = numpy.full(size, -1, numpy.int32)
     cdef object[uint8_t, mode='c'] ops_ = ops
     cdef object[double, mode='c'] data_ = data
     cdef object[int32_t, mode='c'] lhs_ = lhs, rhs_ = rhs, edges_ = edges, outputs_ = outputs
+    cdef object[int32_t, mode='c'] origin_ = origin
     data_[0] = 1
     for k in range(trace.inputs):
         if lift.reached[k]:
             n = lift.number[k]
             lhs_[n], rhs_[n] = INPUT, <int32_t> k
+            origin_[n] = <int32_t> (trace.base + k)
     for k in range(lift.captures):
         n = lift.first + k
         lhs_[n], rhs_[n] = CAPTURED, <int32_t> k
+        origin_[n] = lift.order[k]
     n = lift.first + lift.captures
     m = 0
     for i in range(trace.base + trace.inputs, end):
@@ -378,6 +372,7 @@ cdef object lifted(Lift *lift, list results, Py_ssize_t count):
         else:
             lhs_[n], rhs_[n] = number_of(lift, node.lhs), number_of(lift, node.rhs)
         ops_[n] = <uint8_t> op
+        origin_[n] = <int32_t> i
         n += 1
     for k in range(len(results)):
         if isinstance(results[k], Value):
@@ -387,7 +382,7 @@ cdef object lifted(Lift *lift, list results, Py_ssize_t count):
             outputs_[k] = <int32_t> n
             n += 1
     captured = tuple([facade_of(lift.order[k]) for k in range(lift.captures)])
-    return Graph(ops, lhs, rhs, data, edges, outputs), captured
+    return Graph(ops, lhs, rhs, data, edges, outputs), captured, origin
 
 
 # ----------------------------------------------------------------------------------- integer arguments
@@ -423,6 +418,7 @@ def number_of_integer(x):
     if type(x) is not Integer:
         return x
     if x._input not in x._baked:
+        from micrograd_c.lines import user_line
         x._baked[x._input] = user_line()
     return x._number
 

@@ -1000,3 +1000,96 @@ def test_a_script(tmp_path):
         env=os.environ | {"PYTHONPATH": package},
     )
     assert done.stdout == "1 1\n", done.stderr
+
+
+# ---- what no guard sees
+
+
+def test_verify_sees_a_random_number():
+    import random
+
+    def noisy(x):
+        y = x * 2
+        return y + random.random()
+
+    f = mg.compile(noisy, verify=True)
+    f(1.0)
+    with pytest.raises(
+        mg.StaleTraceError, match=r"(?s)return y \+ random.random\(\).*noisy.*constant|0\.\d+"
+    ):
+        f(1.0)
+    still = mg.compile(lambda x: x * 2 + LAM, verify=True)
+    for lam in (1.0, 1.0, 2.0, 1.0):
+        globals()["LAM"] = lam
+        assert still(1.0).data == 2.0 + lam
+        assert still.map([1.0])[0] == 2.0 + lam
+    assert len(still.programs) == 2
+
+
+def test_verify_sees_a_branch_another_value_and_a_missing_operation():
+    flags = iter([True, False])
+    values = iter([Value(1.0), Value(1.0)])
+    counts = iter([3, 2])
+
+    def branch(x):
+        return x * 2.0 if next(flags) else x + 2.0
+
+    def value(x):
+        return x * next(values)
+
+    def count(x):
+        for _ in range(next(counts)):
+            x = x.tanh()
+        return x
+
+    for function, match in (
+        (branch, r"(?s)return x \* 2.0 if.*mul.*add|mul"),
+        (value, r"(?s)return x \* next.*captured"),
+        (count, r"(?s)x = x.tanh\(\).*not there"),
+    ):
+        f = mg.compile(function, verify=True)
+        f(0.5)
+        with pytest.raises(mg.StaleTraceError, match=match):
+            f(0.5)
+
+
+def test_verify_of_arrays_methods_and_derivatives():
+    class Model:
+        def __init__(self):
+            self.w = Value(2.0)
+            self.x = np.array([1.0, 2.0])
+
+        def loss(self, y):
+            return self.w * self.x[0] * y + self.x[1]
+
+    model = Model()
+    f = mg.compile(model.loss, verify=True)
+    for k in range(3):
+        model.x[:] = k, k + 1
+        assert f(3.0).data == 2.0 * k * 3.0 + k + 1
+    gradient = mg.grad(mg.compile(lambda x: x**3 * LAM, verify=True))
+    for lam in (1.0, 2.0):
+        globals()["LAM"] = lam
+        assert gradient(2.0) == gradient(2.0) == pytest.approx(12 * lam)
+
+
+def test_verify_for_a_whole_program(tmp_path):
+    script = tmp_path / "noisy.py"
+    script.write_text(
+        "import random\nimport micrograd_c as mg\n"
+        "f = mg.compile(lambda x: x * random.random())\n"
+        "f(1.0)\n"
+        "try:\n    f(1.0)\nexcept mg.StaleTraceError as e:\n    print('stale')\n"
+        "g = mg.grad(lambda x: x * random.random())\n"
+        "g(1.0)\n"
+        "try:\n    g(1.0)\nexcept mg.StaleTraceError as e:\n    print('stale')\n"
+    )
+    package = os.path.dirname(mg.__path__[0])
+    for verify, expected in (("1", "stale\nstale\n"), ("0", "")):
+        done = subprocess.run(
+            [sys.executable, script],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": package, "MICROGRAD_C_VERIFY": verify},
+        )
+        assert done.stdout == expected, done.stderr
