@@ -133,10 +133,9 @@ PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep
 
 
 def is_library_module(module: Any) -> bool:
-    name = getattr(module, "__name__", None)
     filename = getattr(module, "__file__", None)
-    if filename is None:  # a builtin, or __main__ of a notebook or a terminal
-        return name != "__main__"
+    if filename is None:  # built in; or made in the program, such as __main__ of a terminal
+        return getattr(module, "__name__", None) in sys.stdlib_module_names
     return is_library(filename)
 
 
@@ -179,7 +178,7 @@ class Walk:
         self, x: Any, name: str, depth: int, put: Callable[[Any], None] | None
     ) -> Reference | None:
         """Look at x in its turn. A Reference if it is an array that is read by reference."""
-        if isinstance(x, Value) or is_plain(x):
+        if issubclass(type(x), Value) or is_plain(x):
             return None
         if (
             put is not None
@@ -201,7 +200,7 @@ class Walk:
         while self.queue:
             x, name, depth = self.queue.popleft()
             for kinds, look in LOOKS:
-                if isinstance(x, kinds):
+                if issubclass(type(x), kinds):  # isinstance would take a proxy for what it is not
                     look(self, x, name, depth + 1)
                     break
 
@@ -221,7 +220,7 @@ class Walk:
         self.checks.append(check)
         self.items += len(items)
         for k, item in enumerate(items):
-            if item is MISSING or isinstance(item, Value) or is_plain(item):
+            if item is MISSING:
                 continue
             if keys is not None and not read(keys[k]):
                 continue
@@ -350,8 +349,8 @@ class Walk:
 
     def instance(self, x: Any, name: str, depth: int) -> None:
         cls = type(x)
-        namespace = getattr(x, "__dict__", None)
-        if type(namespace) is dict:
+        if cls.__dictoffset__:
+            namespace = _core.namespace_of(x)
             keys = list(namespace) if self.whole else list(self.given)
             check: Any = self.check(
                 _core.AttributesCheck,

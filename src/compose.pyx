@@ -104,7 +104,7 @@ def flat_program(Program of, graph, seeds):
     spec = ('a', (of.input_count,), 'f'), ('a', (seeds,), 'f')
     cdef Program program = new_program(graph, of.captured, spec, (('a', (len(graph.outputs),), 'f'),), {},
                                        ('inputs', 'seeds'), True, {})
-    program.made_from = of.made_from
+    program.made_from, program.by_reference = of.made_from, of.by_reference
     return program
 
 

@@ -92,7 +92,7 @@ cdef class Check:
         self.kept = [None] * self.own.count
         for k in range(self.own.count):
             x = items[k]
-            if x is MISSING or isinstance(x, Value) or isinstance(x, contents) and not is_plain(x):
+            if x is MISSING or isinstance(x, Value) or issubclass(type(x), contents):
                 continue    # a program keeps the Values that it needs; other checks compare contents
             if not is_plain(x):
                 try:
@@ -278,6 +278,11 @@ cdef class SlotsCheck(Check):
         return True
 
 
+def namespace_of(x):
+    """The __dict__ of an instance, whatever its class says."""
+    return PyObject_GenericGetDict(x, NULL)
+
+
 def in_slot(x, descriptor):
     """What is in a slot of an instance, or MISSING."""
     try:
@@ -373,6 +378,7 @@ cdef class Reference:
     cdef readonly list values   # what stood for the elements; later those that the program needs
     cdef Py_ssize_t *places     # the elements that these are
     cdef object standin
+    cdef list shown             # its elements
 
     def __init__(self, name, array, put):
         self.name, self.array, self.put = name, array, put
@@ -392,7 +398,8 @@ cdef class Reference:
         self.values = values
         for value, number in zip(values, self.array.ravel().tolist()):
             node_at(index_of(value)).data = number
-        self.standin = objects(values, self.array.shape)
+        self.shown = [value.detach() for value in values]   # no gradient reaches an array
+        self.standin = objects(self.shown, self.array.shape)
         self.put(self.standin)
         return 0
 
@@ -403,10 +410,11 @@ cdef class Reference:
         standin, self.standin = self.standin, None
         self.put(self.array)
         self.put = None     # which holds what the array is in
-        for x, y in zip(standin.ravel().tolist(), self.values):
+        for x, y in zip(standin.ravel().tolist(), self.shown):
             if x is not y:
                 trace_error(f'the array {self.name} was changed', 'change it outside of the function')
                 break
+        self.shown = None
         return 0
 
     @property

@@ -631,14 +631,17 @@ def retraced(Program program, numbers):
     numbers: of its inputs, float64[n], further ones are ignored. None where the program was loaded.
     """
     global refused
+    from micrograd_c.outside import outside
     function, spec, _, instance = program.made_from
     if function is None:
         return None
     inputs = 0
     for argument in arguments_of(spec, ()):
         inputs += argument.count
+    instance = None if instance is None else instance()
     with trace_lock:
         try:
-            return traced(function, None if instance is None else instance(), spec, <const double *> address(numbers), inputs, [])
+            return traced(function, instance, spec, <const double *> address(numbers), inputs,
+                          outside(function, instance, program.by_reference)[1])
         finally:
             refused = None

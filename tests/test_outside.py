@@ -484,6 +484,27 @@ def test_attributes_that_the_code_does_not_spell():
     assert f(1.0).data == 7.0
 
 
+def test_what_looks_like_something_else():
+    """Mocks and proxies say that they are of a class that they are not of."""
+    from unittest import mock
+
+    class Settings:
+        scale = 2.0
+
+        @property
+        def __dict__(self):
+            raise RuntimeError("not to be asked")
+
+    settings = Settings()
+    proxy, fake = weakref.proxy(settings), mock.Mock(spec=list, by=3.0)
+    f = mg.compile(lambda x: x * proxy.scale * fake.by * settings.scale)
+    assert f(1.0).data == f(1.0).data == 12.0
+    fake.by = 4.0
+    assert f(1.0).data == 16.0
+    Settings.scale = 1.0
+    assert f(1.0).data == 4.0
+
+
 def test_properties_and_other_wrappers(monkeypatch):
     import functools
 
@@ -538,6 +559,15 @@ def test_a_module_of_the_user(tmp_path, monkeypatch):
     assert [f(1.0).data, g(1.0).data] == [10.0, 4.0]
     settings_of_mine.g = lambda x: x * 100
     assert g(1.0).data == 100.0
+
+
+def test_a_module_made_in_the_program():
+    settings = types.ModuleType("settings")
+    settings.rate = 2.0
+    f = mg.compile(lambda x: x * settings.rate)
+    assert f(1.0).data == 2.0
+    settings.rate = 3.0
+    assert f(1.0).data == 3.0
 
 
 def test_a_compiled_function_within_another():
