@@ -30,8 +30,9 @@ tracebacks and exit code are the program's own."""
 EPILOG = """\
 --swap is for a program that defines its own Value class. That class must stand at the top level
 and have the methods __add__, __mul__ and backward. What micrograd_c.Value has too is then
-micrograd_c's, __init__ and __repr__ included; further methods are kept, at a cost in speed.
-Without such a class nothing is run and the exit code is 2.
+micrograd_c's, __init__ and __repr__ included; further methods are kept, at a cost in speed, and
+so are those that compute other numbers than micrograd_c's. What is replaced is said on stderr.
+Without such a class nothing is run and the exit code is 2; so it is where it cannot be replaced.
 
 examples:
   python -m micrograd_c train.py --steps 100

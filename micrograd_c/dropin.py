@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import (
     CodeType,
@@ -131,6 +131,9 @@ def compile_swapped(source: bytes | str, path: str, name: str) -> CodeType:
     for node in classes:
         missing = [method for method in STYLE if method not in _bound(node)]
         where = f"class {name}, line {node.lineno} of {file}"
+        given = [keyword.arg or "**" for keyword in node.keywords if keyword.arg != "metaclass"]
+        if given:
+            raise SwapError(f"{where}, is made with keywords, which have no second use: {given[0]}")
         if missing:
             lacking.append(f"{where}, lacks {', '.join(missing)}")
         else:
@@ -180,47 +183,128 @@ def _decorate(node: ast.ClassDef, where: str) -> None:
 _CELL = "__micrograd_c_cell__"
 
 
-def _compiled(where: str) -> Callable[[type], type]:
+def _compiled(where: str) -> Callable[[Any], type]:
     """The decorator that turns a program's Value class into micrograd_c.Value.
 
-    What the class has and micrograd_c.Value lacks is kept: then the result is a subclass of
-    micrograd_c.Value with those attributes, and with the class's own bases after it.
+    What the class has and micrograd_c.Value lacks is kept, and so are methods that compute other
+    numbers (see `compare`): then the result is a subclass of micrograd_c.Value with those
+    attributes, and with the class's own bases after it.
     """
 
-    def swap(original: type) -> type:
-        from . import Value
+    def swap(original: Any) -> type:
+        from .compare import compared
 
-        cell = vars(original)[_CELL].__closure__[0]
-        kept = dict(_kept(original, Value))
-        bases = [base for base in original.__bases__ if base is not object]
-        if kept or bases:
-            names = ("__module__", "__qualname__", "__doc__")
-            body = {name: getattr(original, name) for name in names} | kept
-            result = new_class(original.__name__, (Value, *bases), None, lambda ns: ns.update(body))
-            cell.cell_contents = result
-        else:
-            result = Value
+        def made(attributes: dict[str, Any]) -> type:
+            return _replacement(original, attributes)
+
+        why = _hindrance(original)
+        if not why:
+            keep, notes, why = compared(
+                original,
+                vars(original)[_CELL].__globals__,
+                lambda names: _kept(original, names),
+                made,
+            )
+        if not why:
+            attributes = _kept(original, keep)
+            try:
+                result = made(attributes)
+            except Exception as error:
+                why = f"no class of its kind can be made of micrograd_c.Value: {error}"
+        if why:
+            # Not an error, which the program might catch: it cannot go on without the class.
+            print(f"micrograd_c: {where}, cannot be replaced: {why}", file=sys.stderr)
+            raise SystemExit(2)
         if original.__module__ == "__main__":  # silent where multiprocessing runs it again
-            note = f", with its own {', '.join(kept)}" if kept else ""
-            print(f"micrograd_c: {where}, is now micrograd_c.Value{note}", file=sys.stderr)
+            own = [name for name in attributes if name not in _DATACLASS]
+            lines = [f"{where}, is now micrograd_c.Value" + _listed(", with its own ", own)]
+            lines += filter(None, [_listed("compiled ones replace its ", _replaced(original, own))])
+            lines += [f"its own {name} is kept: {reason}" for name, reason in keep.items()]
+            lacking = [
+                name for name in attributes.get(_DATACLASS[0], ()) if name not in dir(result)
+            ]
+            lines += filter(None, [_listed("it has no more, of its fields, ", lacking)])
+            for line in [*lines, *notes]:
+                print(f"micrograd_c: {line}", file=sys.stderr)
         return result
 
     return swap
 
 
-def _kept(original: type, ours: type) -> Iterator[tuple[str, Any]]:
-    has = {name for base in ours.__mro__[:-1] for name in vars(base)}
-    has -= {"__float__", "__int__", "__complex__"}  # ours only refuse
+_DATACLASS = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
+
+
+def _listed(words: str, names: list[str]) -> str:
+    return f"{words}{', '.join(names)}" if names else ""
+
+
+def _hindrance(original: Any) -> str:
+    """Why a class cannot be replaced, whatever its methods compute, or ''."""
+    if not isinstance(original, type):
+        return f"its decorators make a {type(original).__name__} of it, no class"
+    if type(original).__call__ is not type.__call__:
+        return (
+            f"its metaclass {type(original).__name__} has a __call__, "
+            "which operations of micrograd_c.Value would not run"
+        )
+    return ""
+
+
+def _replacement(original: Any, attributes: dict[str, Any]) -> type:
+    """micrograd_c.Value with these attributes, and with the bases and metaclass of the class."""
+    from . import Value
+
+    bases = vars(original).get("__orig_bases__", original.__bases__)  # Generic[T], not Generic
+    bases = [base for base in bases if base is not object]
+    kind = type(original)
+    if not attributes and not bases and kind is type:
+        return Value
+    names = ("__module__", "__qualname__", "__doc__", "__type_params__")
+    body = {name: getattr(original, name) for name in names if hasattr(original, name)}
+    body |= attributes
+    keywords = {} if kind is type else {"metaclass": kind}
+    result = new_class(original.__name__, (Value, *bases), keywords, lambda ns: ns.update(body))
+    vars(original)[_CELL].__closure__[0].cell_contents = result
+    return result
+
+
+def _kept(original: type, differing: Iterable[str]) -> dict[str, Any]:
+    """The attributes that a class keeps: those we lack, and methods that mean other than ours."""
+    from . import Value
+
+    ours = {name for base in Value.__mro__[:-1] for name in vars(base)}
+    meant = {"__bool__", "__float__", "__int__", "__complex__", *differing}  # ours test or refuse
     # Any type that compares has an __eq__, but ours is object's: the class's own means something.
-    if isinstance(vars(original).get("__eq__"), FunctionType):
-        has -= {"__eq__", "__ne__", "__hash__"}
-    for name, attribute in vars(original).items():
-        special = name.startswith("__") and name.endswith("__")
-        made = name in (_CELL, "__annotate_func__", "__replace__")  # by us, Python, dataclass
+    if isinstance(original.__eq__, FunctionType):
+        meant |= {"__eq__", "__ne__", "__hash__"}
+    found = {}
+    for base in original.__mro__[-2::-1]:  # what a base has is found there, unless ours hides it
+        found.update({k: a for k, a in vars(base).items() if base is original or k in ours & meant})
+    kept = {}
+    not_the_programs = {_CELL, "__annotate_func__", "__replace__", "_abc_impl"}
+    for name, attribute in found.items():
+        if name in not_the_programs:
+            continue
+        special = name.startswith("__") and name.endswith("__") and name not in _DATACLASS
         slot = isinstance(attribute, (MemberDescriptorType, GetSetDescriptorType))
         method = isinstance(attribute, (FunctionType, classmethod, staticmethod, property))
-        if name not in has and not made and not slot and (method or not special):
-            yield name, attribute
+        if name not in ours - meant and not slot and (method or not special):
+            kept[name] = attribute
+    return kept
+
+
+def _replaced(original: type, kept: Iterable[str]) -> list[str]:
+    """The methods of a class that micrograd_c.Value's stand for, in the order of definition."""
+    from . import Value
+
+    names = [
+        k
+        for base in original.__mro__[:-1]
+        for k, a in vars(base).items()
+        if callable(a) or isinstance(a, property)
+    ]
+    kept = {*kept, _CELL}
+    return [k for k in dict.fromkeys(names) if k not in kept and hasattr(Value, k)]
 
 
 # multiprocessing

@@ -561,7 +561,7 @@ def test_child_processes_run_on_ours_too(ours, write, method, how, swap):
     assert ended.code == 0, ended
     module = micrograd_c.Value.__module__
     assert ended.out == f"[(4.0, '{module}', 1.0), (7.0, '{module}', 2.0)]\n"
-    assert ended.err.count("micrograd_c") == 2 * len(swap[:1])  # the message, once
+    assert ended.err.count("is now micrograd_c.Value") == len(swap[:1])  # the message, once
 
 
 def test_multiprocessing_that_was_loaded_before_us(python, write):
@@ -574,18 +574,28 @@ def test_multiprocessing_that_was_loaded_before_us(python, write):
 
 # --swap
 
+REPLACED = "compiled ones replace its "
+
 
 @pytest.fixture
 def swap(ours, write):
-    """swap(text): run it with --swap Value; what it printed, and the message without its start."""
+    """swap(text): run it with --swap Value; what it printed, and the message without its start.
+
+    swap.replaced: the methods that are said to be replaced. swap.notes: the lines after that.
+    """
 
     def swap(text, name="script.py", *arguments):
         write(name, text)
         ended = ours("--swap", "Value", name, *arguments)
         assert ended.code == 0, ended
-        start, line = "micrograd_c: class Value, line ", ended.err.splitlines()[0]
-        assert line.startswith(start) and ended.err.count("\n") == 1, ended
-        return ended.out, line.removeprefix(start)
+        lines = [line.split("micrograd_c: ", 1) for line in ended.err.splitlines()]
+        (_, first), (_, second), *rest = lines
+        assert all(before == "" for before, _ in lines), ended
+        assert first.startswith("class Value, line "), ended
+        assert second.startswith(REPLACED), ended
+        swap.replaced = second.removeprefix(REPLACED).split(", ")
+        swap.notes = [line for _, line in rest]
+        return ended.out, first.removeprefix("class Value, line ")
 
     return swap
 
@@ -596,14 +606,15 @@ def test_swap(swap):
         "a = Value(3.0); b = a * a + 2 * a; b.backward(); print(b.data, a.grad, calls)\n"
     )
     assert message == "6 of script.py, is now micrograd_c.Value"
-    assert out == "15.0 8.0 0\n"
+    assert swap.replaced == "__init__ __add__ __mul__ __radd__ __rmul__ backward".split()
+    assert swap.notes == [] and out == "15.0 8.0 0\n"
 
 
-def test_swap_only_adds_a_line_on_stderr(python, ours, write):
+def test_swap_only_adds_lines_on_stderr(python, ours, write):
     write("script.py", OWN_VALUE + "def f(v):\n    return v.data / 0\n\nf(Value(1.0) + 1)\n")
     plain, ended = python("script.py"), ours("--swap", "Value", "script.py")
-    message, rest = ended.err.split("\n", 1)
-    assert message.endswith("is now micrograd_c.Value")
+    message, replaced, rest = ended.err.split("\n", 2)
+    assert message.endswith("is now micrograd_c.Value") and REPLACED in replaced
     assert (ended.code, ended.out, rest) == (plain.code, plain.out, plain.err)
 
 
@@ -627,14 +638,14 @@ def test_swap_however_the_program_is_given(ours, write, tmp_path, how):
     ended = ours("--swap", "Value", *start, stdin=text.encode())
     assert ended.out == "6.0 0\n", ended
     file = {"-c": "<string>", "-": "<stdin>", "-m": "script.py"}.get(how[0], "__main__.py")
-    assert ended.err == f"micrograd_c: class Value, line 6 of {file}, is now micrograd_c.Value\n"
+    assert ended.err.startswith(f"micrograd_c: class Value, line 6 of {file}, is now micrograd_c")
 
 
 def test_swap_of_another_name(ours, write):
     write("script.py", OWN_VALUE.replace("Value", "Scalar") + "print(Scalar(2.0) * 3)\n")
     ended = ours("--swap", "Scalar", "script.py")
     assert ended.out == "Value(data=6.0, grad=0.0)\n"
-    assert ended.err == "micrograd_c: class Scalar, line 6 of script.py, is now micrograd_c.Value\n"
+    assert "class Scalar, line 6 of script.py, is now micrograd_c.Value\n" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -692,7 +703,13 @@ class Value:
         return Value(self.data * other.data, (self, other), (other.data, self.data))
 
     def backward(self):
-        raise AssertionError("not this one")
+        self.grad = 1.0
+        stack = [self]  # enough for trees
+        while stack:
+            v = stack.pop()
+            for child, local_grad in zip(v._children, v._local_grads):
+                child.grad += local_grad * v.grad
+                stack.append(child)
 '''
 
 
@@ -706,24 +723,16 @@ def test_swap_in_the_local_gradients_dialect(swap):
     assert out == "12.0 7.0\n"
 
 
-@pytest.mark.parametrize(
-    "decorator",
-    ["@dataclass(eq=False)", "@total_ordering", "@dataclass(eq=False)\n@total_ordering"],
-)
-def test_swap_of_a_decorated_class(swap, decorator):
-    fields = "    data: float\n    grad: float = 0.0\n    _children: tuple = ()\n"
-    text = OWN_VALUE[OWN_VALUE.index("class") :].replace(
-        "class Value:\n", f"class Value:\n{fields}"
-    )
-    text += "    def __lt__(self, other): raise AssertionError\n"
+def test_swap_of_a_decorated_class(swap):
+    own = OWN_VALUE.replace("class Value", "@passed\n@passed\nclass Value")
     out, message = swap(
-        "from dataclasses import dataclass\nfrom functools import total_ordering\n"
-        f"{decorator}\n{text}\n"
+        f"def passed(cls): return cls\n{own}"
+        "    def __lt__(self, other): return self.data < other.data\n"
         "import micrograd_c; assert Value is micrograd_c.Value\n"
         "print(Value(1.0) < Value(2.0))\n"
     )
-    assert out == "True\n"
-    assert message == f"{4 + decorator.count(chr(10))} of script.py, is now micrograd_c.Value"
+    assert out == "True\n" and "__lt__" in swap.replaced
+    assert message == "9 of script.py, is now micrograd_c.Value"
 
 
 def test_decorators_are_given_the_programs_own_class(swap):
@@ -872,6 +881,361 @@ def test_pickling_a_swapped_class(swap):
         "print(type(v) is Value, v.twice().data)\n"
     )
     assert out == "True 4.0\n"
+
+
+# --swap: what the program's class computes otherwise
+
+IN_CLASS = "class Value:\n"
+USE = """
+a, b = Value(-2.0), Value(3.0)
+c = (a * b + a).relu() * 2 + (a * 0.5 + b).relu() + b
+c.backward()
+print(float(c.data), float(a.grad), float(b.grad))
+"""
+RELU = """
+    def relu(self):
+        out = Value(self.data if self.data > 0 else 0.0, (self,), 'ReLU')
+        def _backward():
+            self.grad += (1.0 if self.data > 0 else 0.0) * out.grad
+        out._backward = _backward
+        return out
+"""
+LEAKY = RELU.replace("0.0,", "0.1 * self.data,").replace("else 0.0", "else 0.1")
+LOCAL_RELU = """
+    def relu(self):
+        return Value(max(self.data, 0.0), (self,), (float(self.data > 0),))
+"""
+DATACLASS = (
+    OWN_VALUE[OWN_VALUE.index("class") :].replace("global calls", "").replace("calls += 1", "")
+)
+i, j = DATACLASS.index("    def __init__"), DATACLASS.index("    def __add__")
+DATACLASS = "from dataclasses import dataclass, field, fields\n@dataclass(eq=False)\n" + (
+    f"""{DATACLASS[:i]}\
+    data: float
+    _prev: tuple = ()
+    _op: str = ''
+    grad: float = 0.0
+    _backward: object = field(default=lambda: None, repr=False)
+{DATACLASS[j:]}"""
+)
+
+# Classes that give the same numbers, after and before: what there is besides, the statements after
+# the class, and what the message says is its own.
+SURVIVORS = {
+    "closures": (OWN_VALUE + RELU, "", ""),
+    "local gradients": (LOCAL_GRADIENTS + LOCAL_RELU, "", ""),
+    "dataclass": (
+        DATACLASS + RELU,
+        "print([f.name for f in fields(Value)], a.__match_args__)",
+        "",
+    ),
+    "dataclass with fields of its own": (
+        DATACLASS.replace("_prev", "parents") + RELU,
+        "print([f.name for f in fields(a)])",
+        "parents",
+    ),
+    "slots dataclass": (DATACLASS.replace("eq=False", "eq=False, slots=True") + RELU, "", ""),
+    "generic": (
+        "from typing import Generic, TypeVar\nT = TypeVar('T')\n"
+        + OWN_VALUE.replace("Value:", "Value(Generic[T]):", 1)
+        + RELU,
+        "print(Value[float], Value[float](1.0).data)",
+        "",
+    ),
+    "metaclass": (
+        "class Meta(type):\n    made = []\n    def __len__(cls): return 7\n"
+        "    def __init__(cls, *a, **k):\n        cls.made.append(cls.__name__)\n"
+        + OWN_VALUE.replace("Value:", "Value(metaclass=Meta):", 1)
+        + RELU,
+        "print(len(Value), type(Value).__name__, set(Value.made))",
+        "",
+    ),
+    "abstract base": (
+        "import abc\n" + OWN_VALUE.replace("Value:", "Value(abc.ABC):", 1) + RELU,
+        "print(type(Value))",
+        "",
+    ),
+    "leaky relu": (OWN_VALUE + LEAKY, "", "relu"),
+    "leaky relu, local gradients": (
+        LOCAL_GRADIENTS
+        + LOCAL_RELU.replace("0.0", "0.1 * self.data")
+        .replace("float(", "(0.1, 1.0)[")
+        .replace("> 0),", "> 0],"),
+        "",
+        "relu",
+    ),
+    "leaky relu of a base": (
+        f"class Base:{LEAKY}" + OWN_VALUE.replace("Value:", "Value(Base):", 1),
+        "",
+        "relu",
+    ),
+    "relu with another derivative at 0": (
+        OWN_VALUE + RELU.replace("(1.0 if self.data > 0", "(1.0 if self.data >= 0"),
+        "x = Value(0.0); x.relu().backward(); print(float(x.grad))",
+        "relu",
+    ),
+    "relu that needs what comes later": (OWN_VALUE + LEAKY.replace("0.1", "slope"), "", "relu"),
+    "relu with an argument": (
+        OWN_VALUE + LEAKY.replace("(self)", "(self, slope)").replace("0.1", "slope"),
+        "print(a.relu(0.5).data)",
+        "relu",
+    ),
+    "truth": (
+        OWN_VALUE + RELU + "    def __bool__(self): return self.data > 0\n",
+        "print(bool(a), bool(b), [v.data for v in (a, b) if v])",
+        "__bool__",
+    ),
+    "truth of a base": (
+        "class Base:\n    def __bool__(self): return self.data > 0\n"
+        + OWN_VALUE.replace("Value:", "Value(Base):", 1)
+        + RELU,
+        "print(bool(a), bool(b))",
+        "__bool__",
+    ),
+    "equality": (
+        OWN_VALUE + RELU + "    def __eq__(self, other): return self.data == other.data\n"
+        "    def __hash__(self): return id(self)\n",
+        "print(a == Value(-2.0), a == b, a != b)",
+        "__eq__, __hash__",
+    ),
+    "numbers clipped": (
+        OWN_VALUE + RELU + "    def exp(self):\n"
+        "        x = math.exp(min(self.data, 20.0))\n"
+        "        out = Value(x, (self,), 'exp')\n"
+        "        def _backward(): self.grad += x * out.grad\n"
+        "        out._backward = _backward\n        return out\n",
+        "print(Value(25.0).exp().data)",
+        "exp",
+    ),
+    "log that cannot fail": (
+        OWN_VALUE + RELU + "    def log(self):\n"
+        "        out = Value(math.log(self.data + 1e-8), (self,), 'log')\n"
+        "        def _backward(): self.grad += out.grad / (self.data + 1e-8)\n"
+        "        out._backward = _backward\n        return out\n",
+        "print(Value(0.0).log().data)",
+        "log",
+    ),
+    "gradients overwritten": (
+        OWN_VALUE.replace("self.grad += out.grad", "self.grad = out.grad") + RELU,
+        "x = Value(1.0); (x + x + x).backward(); print(float(x.grad))",
+        "__add__, __radd__, backward",
+    ),
+    "backward that clears first": (
+        OWN_VALUE.replace(
+            "        self.grad = 1\n", "        for v in topo: v.grad = 0\n        self.grad = 1\n"
+        )
+        + RELU,
+        "(a * 5).backward(); print(float(a.grad))",
+        "backward",
+    ),
+    "in place": (
+        OWN_VALUE + RELU + "    def tanh(self):\n        self.data = math.tanh(self.data)\n",
+        "print(b.tanh(), b.data)",
+        "tanh",
+    ),
+    "maximum of a list": (
+        OWN_VALUE + RELU + "    def max(self, *others):\n"
+        "        return sorted([self, *others], key=lambda v: v.data)[-1]\n",
+        "print(a.max(b, Value(7.0)).data)",
+        "max",
+    ),
+    "data as a property": (
+        OWN_VALUE.replace("self.data = data", "self._data = data")
+        + RELU
+        + "    @property\n    def data(self): return self._data\n"
+        "    @data.setter\n    def data(self, data): self._data = data\n",
+        "a.data = 5.0; print(a.data)",
+        "",
+    ),
+    "operations that we lack": (
+        OWN_VALUE + RELU + "    def gelu(self): return self * (self * 1.702).sigmoid()\n"
+        "    def sigmoid(self):\n"
+        "        out = Value(1 / (1 + math.exp(-self.data)), (self,), 'sigmoid')\n"
+        "        def _backward(): self.grad += out.data * (1 - out.data) * out.grad\n"
+        "        out._backward = _backward\n        return out\n",
+        "d = a.gelu(); d.backward(); print(round(d.data, 12), round(a.grad, 12))",
+        "gelu",
+    ),
+}
+
+
+@pytest.mark.parametrize("own, after, kept", SURVIVORS.values(), ids=SURVIVORS)
+def test_swapped_and_unswapped_programs_print_the_same(python, swap, own, after, kept):
+    text = f"{own}\nslope = 0.1\n{USE}{after}\n"
+    if "(self, slope)" in own:
+        text = text.replace(".relu()", ".relu(0.25)")
+    out, message = swap(text)
+    assert out == python("script.py").out and out
+    assert message.endswith(f"is now micrograd_c.Value{kept and f', with its own {kept}'}")
+    own_words = [note.split()[2] for note in swap.notes]
+    assert (
+        own_words
+        == [
+            name
+            for name in kept.split(", ")
+            if name in dir(micrograd_c.Value) and not name.endswith(("bool__", "eq__", "hash__"))
+        ]
+        or kept == ""
+    )
+    assert not {*swap.replaced} & {*kept.split(", ")} and "__mul__" in swap.replaced
+
+
+@pytest.mark.parametrize(
+    "own, note",
+    [
+        (LEAKY, "its value at -30.0 is -3.0, micrograd_c's is 0.0"),
+        (
+            LEAKY.replace("0.1 * self.data", "0.0"),
+            "its derivative at -30.0 is 0.1, micrograd_c's is 0.0",
+        ),
+        (LEAKY.replace("0.1", "slope"), "it could not be compared: NameError: name 'slope' is not"),
+        (
+            RELU.replace("+=", "="),
+            "its derivative, used twice, at 0.3 is 1.0, micrograd_c's is 2.0",
+        ),
+        (
+            "    def relu(self): return max(self.data, 0.0)\n",
+            "its kind of result at -30.0 is number",
+        ),
+        (
+            "    def relu(self):\n        while True: pass\n",
+            "it could not be compared: it takes more",
+        ),
+    ],
+)
+def test_swap_says_why_a_method_is_kept(swap, own, note):
+    swap(OWN_VALUE + own)
+    assert swap.notes and swap.notes[0].startswith(f"its own relu is kept: {note}")
+
+
+def test_swap_compares_in_a_process_of_its_own(swap, tmp_path):
+    own = OWN_VALUE.replace("Value:\n", "Value:\n    count = 0\n", 1)
+    own = own.replace(
+        "self.data = data", "self.data = data; made.append(self); Value.count += 1; print(data)"
+    )
+    relu = LEAKY.replace("out =", "open('log.txt', 'a').write('x'); out =")
+    exp = "    def exp(self):\n        import os\n        os._exit(3)\n"
+    out, _ = swap(f"made = []\n{own}{relu}print(calls, made, Value.count)\n")
+    assert out == "0 [] 0\n" and not (tmp_path / "log.txt").exists()
+    assert swap.notes == [
+        "its own relu is kept: it could not be compared: "
+        "PermissionError: open, while --swap compares methods"
+    ]
+    out, message = swap(own.replace("made.append(self)", "0") + RELU + exp + "print('ran')")
+    assert out == "ran\n" and message.endswith("with its own count")
+    assert swap.notes == [
+        "its methods were not compared: the process that does so did not end well"
+    ]
+
+
+@pytest.mark.parametrize(
+    "change, note",
+    [
+        (("data, _children=(), _op=''", "tape, data"), "TypeError: Value.__init__() missing 1"),
+        (
+            ("self.data = data", "self.data = data + later"),
+            "NameError: name 'later' is not defined",
+        ),
+        (
+            ("        self.grad = 1\n", "        self.grad = later\n"),
+            "NameError: name 'later' is not",
+        ),
+        (("self.data", "self.x"), "AttributeError: 'Value' object has no attribute 'data'"),
+    ],
+    ids=["constructor", "constructor-raises", "backward-raises", "other-names"],
+)
+def test_swap_says_that_methods_were_not_compared(swap, change, note):
+    swap(OWN_VALUE.replace(*change) + RELU)
+    assert len(swap.notes) == 1
+    assert swap.notes[0].startswith(f"its methods were not compared: {note}")
+
+
+@pytest.mark.parametrize(
+    "constructor", ["data, _children", "data, _children, _op", "*, data, _children=(), _op=''"]
+)
+def test_swap_compares_whatever_the_constructor_wants(swap, constructor):
+    own = OWN_VALUE.replace("data, _children=(), _op=''", constructor).replace("= _op", "= ''")
+    for old in (
+        "Value(other)",
+        "Value(self.data + other.data, (self, other), '+')",
+        "Value(self.data * other.data, (self, other), '*')",
+    ):
+        assert old in own
+    data = "data=" if "*" in constructor else ""
+    tail = "" if "=" in constructor or "_op" not in constructor else ", ''"
+    children = "_children=" if data else ""
+    own = own.replace("Value(other)", f"Value({data}other, {children}(){tail})")
+    for op in "+*":
+        own = own.replace(
+            f"Value(self.data {op} other.data, (self, other), '{op}')",
+            f"Value({data}self.data {op} other.data, {children}(self, other){tail})",
+        )
+    relu = LEAKY.replace("Value(self.data if", f"Value({data}self.data if")
+    relu = relu.replace(", (self,), 'ReLU')", f", {children}(self,){tail})")
+    swap(own + relu)
+    assert swap.notes == ["its own relu is kept: its value at -30.0 is -3.0, micrograd_c's is 0.0"]
+
+
+# Classes that cannot be replaced, and why.
+REFUSALS = {
+    "metaclass with a call of its own": (
+        "class Meta(type):\n    def __call__(cls, *args): return super().__call__(*args)\n"
+        + OWN_VALUE.replace("Value:", "Value(metaclass=Meta):", 1),
+        "its metaclass Meta has a __call__",
+    ),
+    "metaclass that refuses": (
+        "class Meta(type):\n    def __new__(cls, name, bases, body):\n"
+        "        if bases: raise TypeError('no bases here')\n"
+        "        return super().__new__(cls, name, bases, body)\n"
+        + OWN_VALUE.replace("Value:", "Value(metaclass=Meta):", 1),
+        "no bases here",
+    ),
+    "number": (OWN_VALUE.replace("Value:", "Value(float):", 1), "lay-out conflict"),
+    "no class": (
+        "def made(cls): return lambda *a: cls(*a)\n@made\n" + OWN_VALUE[OWN_VALUE.index("class") :],
+        "its decorators make a function of it",
+    ),
+    "single precision": (
+        "import numpy\n" + OWN_VALUE.replace("self.data = data", "self.data = numpy.float32(data)"),
+        "its constructor makes -1.7000000476837158 of -1.7",
+    ),
+    "equality by all fields": (
+        DATACLASS.replace("eq=False", "eq=True, unsafe_hash=True")
+        .replace("v not in visited", "id(v) not in visited")
+        .replace("visited.add(v)", "visited.add(id(v))")
+        .replace("_prev", "parents")
+        .replace("parents: tuple = ()", "parents: tuple = field(default_factory=tuple)"),
+        "its own __eq__ would",
+    ),
+    "operation in another dialect": (
+        OWN_VALUE.replace(
+            "        self._prev", "        self.step = None\n        self._prev"
+        ).replace("            v._backward()", "            v.step() if v.step else v._backward()")
+        + RELU.replace("_backward = _backward", "step = _backward").replace("relu", "square_or_so"),
+        "its own square_or_so would change: its derivative at 0.3 from 1.0 to 0.0",
+    ),
+    "a number put elsewhere": (
+        OWN_VALUE.replace("self.data = data", "self._data = data")
+        + "    @property\n    def data(self): return self._data\n"
+        "    def put(self, data): self._data = data\n",
+        "its own put would change: its data afterwards at -1.7 and 2 from 2.0 to -1.7",
+    ),
+}
+
+
+@pytest.mark.parametrize("own, why", REFUSALS.values(), ids=REFUSALS)
+def test_swap_of_a_class_that_cannot_be_replaced(ours, write, own, why):
+    write("script.py", f"{own}\nprint('ran')\n")
+    ended = ours("--swap", "Value", "script.py")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
+    assert ended.err.startswith("micrograd_c: class Value, line "), ended
+    assert "of script.py, cannot be replaced: " in ended.err and why in ended.err, ended
+
+
+def test_swap_of_a_class_made_with_keywords(ours, write):
+    base = "class Base:\n    def __init_subclass__(cls, tag=None): cls.tag = tag\nprint('ran')\n"
+    write("script.py", base + OWN_VALUE.replace("Value:", "Value(Base, tag=3):", 1))
+    refused(ours("--swap", "Value", "script.py"), "class Value, line 9 of script.py", "tag")
 
 
 # --swap: nothing to replace
