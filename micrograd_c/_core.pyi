@@ -245,7 +245,7 @@ def is_recording() -> bool:
 def set_recording(flag: object) -> bool:
     """Record the operations of this thread from now on, or do not; returns what it was before."""
 
-def autograd_backward(heads: Any, head_gradients: Any = None, retain_graph: bool = True) -> None:
+def backward(heads: Any, head_gradients: Any = None, retain_graph: bool = True) -> None:
     """Set the gradient of each head to its head gradient, and sweep once from all of them.
 
     heads: a Value, an array of Values, or a list or tuple of such. head_gradients: numbers in the
@@ -255,16 +255,14 @@ def autograd_backward(heads: Any, head_gradients: Any = None, retain_graph: bool
     neither a Value nor a number.
     """
 
-def autograd_grad(
-    heads: Any, variables: Any, head_gradients: Any = None, allow_unused: bool = True
-) -> Any:
+def grad(heads: Any, variables: Any, head_gradients: Any = None, allow_unused: bool = True) -> Any:
     """The derivatives of the sum of heads by variables, each head weighted by its head gradient.
 
     No `.grad` is changed. Floats in the structure of variables: lists, and arrays of float64. A
     variable that no head depends on gives 0, or with allow_unused=False a ValueError that names it.
     """
 
-def autograd_jvp(heads: Any, variables: Any, tangents: Any = None) -> Any:
+def jvp(heads: Any, variables: Any, tangents: Any = None) -> Any:
     """The derivatives of heads in the direction of tangents, one for each variable: forward mode.
 
     tangents: numbers in the structure of variables, or None for ones. Floats in the structure of
@@ -287,6 +285,7 @@ def count_paths(y: Value, x: Value) -> int:
 def take_node(rows: list[Any], index: Value) -> Value:
     """The node of the row (a Value or number) that `index` selects at run time."""
 
+def listed(given: Any, name: str, what: str) -> tuple[Any, ...]: ...
 def get_data(params: Iterable[Value]) -> NDArray[np.float64]:
     """The data of Values, as a new array of float64 of shape (n,). TypeError names the first item
     that is not a Value."""

@@ -21,10 +21,17 @@ import inspect
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeVar, overload
 
-from micrograd_c._core import Value, count_paths, is_recording, links, partials, set_recording
-from micrograd_c._core import autograd_backward as backward
-from micrograd_c._core import autograd_grad as grad
-from micrograd_c._core import autograd_jvp as jvp
+from micrograd_c._core import (
+    Value,
+    backward,
+    count_paths,
+    grad,
+    is_recording,
+    jvp,
+    links,
+    partials,
+    set_recording,
+)
 
 __all__ = [
     "Path",

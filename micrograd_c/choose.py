@@ -10,7 +10,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from micrograd_c._core import Value, is_integer, take_node
+from micrograd_c._core import Value, is_integer, listed, take_node
 from micrograd_c._core import sum as sum_of
 
 __all__ = ["logsumexp", "max", "min", "softmax", "take"]
@@ -80,13 +80,16 @@ def take(rows: Sequence[Any], index: int) -> Any:
     >>> take(table, 1)[0].data
     3.0
     """
-    rows = [_row(x, k) for k, x in enumerate(rows)]
+    rows = [_row(x, k) for k, x in enumerate(listed(rows, "rows", "Values, numbers or lists"))]
     for k, row in enumerate(rows):
         if _width(row) != _width(rows[0]):
             raise ValueError(
                 f"take: row {k} must be {_shape(rows[0])}, as row 0 is, not {_shape(row)}"
             )
-    number = index._number if is_integer(index) else operator.index(index)
+    try:
+        number = index._number if is_integer(index) else operator.index(index)
+    except TypeError:
+        raise TypeError(f"take: index must be an integer, not {type(index).__name__}") from None
     if not -len(rows) <= number < len(rows):
         raise IndexError(f"index {number} is out of range for mg.take from {len(rows)} rows")
     if not is_integer(index):
@@ -116,7 +119,14 @@ def _shape(row: Any) -> str:
 
 
 def _values(values: Iterable[Any], name: str) -> list[Value]:
-    found = [v if isinstance(v, Value) else Value(v) for v in values]
+    found = []
+    for k, v in enumerate(listed(values, "values", "Values and numbers")):
+        try:
+            found.append(v if isinstance(v, Value) else Value(v))
+        except TypeError:
+            raise TypeError(
+                f"{name}: values[{k}] must be a Value or a real number, not {type(v).__name__}"
+            ) from None
     if not found:
         raise ValueError(f"{name}() of no values")
     return found

@@ -16,30 +16,7 @@ from __future__ import annotations
 
 import math as _math
 from collections.abc import Callable, Iterable
-from math import (  # those without a derivative, as they are
-    ceil,
-    comb,
-    e,
-    factorial,
-    floor,
-    fmod,
-    frexp,
-    gamma,
-    gcd,
-    inf,
-    isqrt,
-    lcm,
-    lgamma,
-    modf,
-    nan,
-    nextafter,
-    perm,
-    pi,
-    remainder,
-    tau,
-    trunc,
-    ulp,
-)
+from math import e, inf, nan, pi, tau
 from typing import Any
 
 from micrograd_c._core import Value, dot
@@ -134,6 +111,23 @@ def _test(name: str) -> Callable[[Any], bool]:
     return test
 
 
+def _without_derivative(name: str) -> Callable[..., Any]:
+    """The function of `math`, where a Value is a TypeError."""
+    of_float = getattr(_math, name)
+
+    def function(*args: Any, **keywords: Any) -> Any:
+        if _any_value(args):
+            raise TypeError(
+                f"math.{name}() has no derivative here, so it takes no Value: "
+                "use v.data for the number"
+            )
+        return of_float(*args, **keywords)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = of_float.__doc__
+    return function
+
+
 def _number(x: Any) -> Any:
     return x.data if isinstance(x, Value) else x
 
@@ -162,6 +156,24 @@ sinh = _function("sinh")
 sqrt = _function("sqrt")
 tan = _function("tan")
 tanh = _function("tanh")
+
+ceil = _without_derivative("ceil")
+comb = _without_derivative("comb")
+factorial = _without_derivative("factorial")
+floor = _without_derivative("floor")
+fmod = _without_derivative("fmod")
+frexp = _without_derivative("frexp")
+gamma = _without_derivative("gamma")
+gcd = _without_derivative("gcd")
+isqrt = _without_derivative("isqrt")
+lcm = _without_derivative("lcm")
+lgamma = _without_derivative("lgamma")
+modf = _without_derivative("modf")
+nextafter = _without_derivative("nextafter")
+perm = _without_derivative("perm")
+remainder = _without_derivative("remainder")
+trunc = _without_derivative("trunc")
+ulp = _without_derivative("ulp")
 
 isfinite = _test("isfinite")
 isinf = _test("isinf")

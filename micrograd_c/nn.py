@@ -13,11 +13,37 @@ MLP of [Layer of [ReLUNeuron(2), ReLUNeuron(2), ReLUNeuron(2)], Layer of [Linear
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Sequence
 from typing import Any
 
 from micrograd_c._core import Value, dot
+
+
+def _size(name: str, n: Any) -> int:
+    try:
+        size = operator.index(n)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {n!r}") from None
+    if size < 0:
+        raise ValueError(f"{name} must not be negative: {size}")
+    return size
+
+
+def _check_inputs(who: Any, neuron: Any, x: Any) -> None:
+    """TypeError or ValueError if x is no list of as many Values and numbers as the weights are."""
+    wanted = len(neuron.w)
+    if not hasattr(x, "__len__"):
+        raise TypeError(f"{who} takes a list of {wanted} inputs, not {type(x).__name__}") from None
+    if len(x) != wanted:
+        raise ValueError(f"{who} takes {wanted} inputs, not {len(x)}") from None
+    for k, v in enumerate(x):
+        try:
+            dot([1], [v])
+        except TypeError:
+            what = f"{who}: input {k} must be a Value or a real number, not {type(v).__name__}"
+            raise TypeError(what) from None
 
 
 class Module:
@@ -37,16 +63,20 @@ class Neuron(Module):
     """The sum of `nin` inputs, weighted, and a bias; through ReLU if `nonlin`.
 
     Weights start uniform in [-1, 1], the bias at 0. Called with other than `nin` inputs (Values or
-    numbers): ValueError.
+    numbers): ValueError, which names the neuron, or the layer that it is called by.
     """
 
     def __init__(self, nin: int, nonlin: bool = True) -> None:
-        self.w = [Value(random.uniform(-1, 1)) for _ in range(nin)]
+        self.w = [Value(random.uniform(-1, 1)) for _ in range(_size("nin", nin))]
         self.b = Value(0)
         self.nonlin = nonlin
 
     def __call__(self, x: Sequence[Any]) -> Value:
-        act = dot(self.w, x, self.b)
+        try:
+            act = dot(self.w, x, self.b)
+        except (TypeError, ValueError):
+            _check_inputs(self, self, x)
+            raise
         return act.relu() if self.nonlin else act
 
     def parameters(self) -> list[Value]:
@@ -60,10 +90,15 @@ class Layer(Module):
     """`nout` neurons over the same `nin` inputs. A single neuron's output comes without a list."""
 
     def __init__(self, nin: int, nout: int, **kwargs: Any) -> None:
-        self.neurons = [Neuron(nin, **kwargs) for _ in range(nout)]
+        self.neurons = [Neuron(nin, **kwargs) for _ in range(_size("nout", nout))]
 
     def __call__(self, x: Sequence[Any]) -> Any:
-        out = [n(x) for n in self.neurons]
+        try:
+            out = [n(x) for n in self.neurons]
+        except (TypeError, ValueError):
+            n = self.neurons[0]
+            _check_inputs(f"Layer of {len(self.neurons)} {n}", n, x)
+            raise
         return out[0] if len(out) == 1 else out
 
     def parameters(self) -> list[Value]:
@@ -77,7 +112,9 @@ class MLP(Module):
     """Layers of `nouts` neurons each over `nin` inputs, all but the last with ReLU."""
 
     def __init__(self, nin: int, nouts: list[int]) -> None:
-        sizes = [nin] + nouts
+        if not isinstance(nouts, (list, tuple)):
+            raise TypeError(f"nouts must be a list of sizes, not {nouts!r}")
+        sizes = [nin, *nouts]
         self.layers = [
             Layer(sizes[i], sizes[i + 1], nonlin=i != len(nouts) - 1) for i in range(len(nouts))
         ]

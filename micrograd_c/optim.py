@@ -105,8 +105,8 @@ class _Optimizer:
 class SGD(_Optimizer):
     """Gradient descent, with momentum if wanted: torch.optim.SGD.
 
-    params: any iterable of distinct Values. TypeError if one is not a Value; ValueError if there is
-    none or one comes twice, and for settings out of their range.
+    params: any iterable of distinct leaves. TypeError if one is not a Value; ValueError if there is
+    none, one comes twice or is the result of an operation, and for settings out of their range.
 
     >>> w = Value(1.0)
     >>> optimizer = SGD([w], lr=0.25)
@@ -153,8 +153,8 @@ class SGD(_Optimizer):
 class Adam(_Optimizer):
     """Steps scaled by running averages of the gradient and its square: torch.optim.Adam.
 
-    params: any iterable of distinct Values. TypeError if one is not a Value; ValueError if there is
-    none or one comes twice, and for settings out of their range.
+    params: any iterable of distinct leaves. TypeError if one is not a Value; ValueError if there is
+    none, one comes twice or is the result of an operation, and for settings out of their range.
 
     >>> w = Value(1.0)
     >>> optimizer = Adam([w], lr=0.25)
@@ -241,18 +241,25 @@ def clip_grad_norm_(parameters: Iterable[Value], max_norm: float) -> float:
     >>> round(a.grad, 4), round(b.grad, 4)
     (0.6, 0.8)
     """
+    if not isinstance(max_norm, (float, int, Real)):
+        raise TypeError(f"Invalid max_norm, not a number: {max_norm!r}")
     if not max_norm >= 0:
         raise ValueError(f"Invalid max_norm: {max_norm}")
-    return _core.clip_grad_norm(tuple(parameters), max_norm)
+    return _core.clip_grad_norm(_core.listed(parameters, "parameters", "Values"), max_norm)
 
 
 def _distinct(params: Iterable[Value]) -> tuple[Value, ...]:
-    values = tuple(params)
+    values = _core.listed(params, "params", "Values")
     if not values:
         raise ValueError("optimizer got an empty parameter list")
     _core.get_data(values)  # raises if one is not a Value
     first: dict[int, int] = {}
     for k, value in enumerate(values):
+        if value._children:
+            raise ValueError(
+                f"params[{k}] is the result of an operation ({value._op!r}), which no step moves: "
+                "give the leaves that it was made from, or a new leaf, Value(v.data)"
+            )
         if first.setdefault(id(value), k) != k:
             raise ValueError(f"params[{k}] is the same Value as params[{first[id(value)]}]")
     return values

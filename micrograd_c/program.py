@@ -282,10 +282,14 @@ def write_whole(path: Any, content: bytes) -> None:
     from pathlib import Path
 
     target = Path(os.fsdecode(path))
+    if not target.name:
+        raise ValueError(f"path must name a file, not {path!r}")
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         beside.write_bytes(content)
         beside.replace(target)
+    except OSError as error:  # which names the other file
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
     finally:
         beside.unlink(missing_ok=True)
 
@@ -304,7 +308,7 @@ def load(path: Any) -> Program:
     >>> mg.load(file)(2.0).data
     6.0
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:
         content = file.read()
     try:
         return _loaded(content)

@@ -49,6 +49,7 @@ def trace(root: Any) -> tuple[set[Any], set[tuple[Any, Any]]]:
     >>> nodes == {a, b}, edges == {(a, b)}
     (True, True)
     """
+    _check(root, "a Value")
     nodes = _nodes(root)
     return set(nodes), {(operand, node) for node in nodes for operand in _operands(node)}
 
@@ -117,6 +118,8 @@ def draw_dot(
         n4 -> op5 [label=3]
     }
     """
+    if not isinstance(root, Program):
+        _check(root, "a Value or a Program")
     if isinstance(root, Program) and (partials or tangent is not None):
         raise TypeError("partials and tangent are of Values: a Program has no numbers until called")
     if tangent is not None and not hasattr(tangent, "_local_grads"):
@@ -408,6 +411,12 @@ def _nodes(root: Any, limit: int = sys.maxsize) -> list[Any]:
             nodes.append(node)
             stack.pop()
     return nodes
+
+
+def _check(root: Any, wanted: str) -> None:
+    """TypeError if root is no Value, nor anything with micrograd's attributes."""
+    if not hasattr(root, "_children") and not hasattr(root, "_prev"):
+        raise TypeError(f"root must be {wanted}, not {type(root).__name__}")
 
 
 def _operands(node: Any) -> Collection[Any]:

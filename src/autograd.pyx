@@ -590,7 +590,7 @@ cdef bint has_graph(Value v, object variables) except -1:
 
 # ------------------------------------------------------------------------------------ what may be asked
 
-def autograd_backward(heads, head_gradients=None, retain_graph=True):
+def backward(heads, head_gradients=None, retain_graph=True):
     """Set the gradient of each head to its head gradient, and sweep once from all of them.
 
     heads: a Value, an array of Values, or a list or tuple of such. head_gradients: numbers in the same
@@ -615,7 +615,7 @@ def autograd_backward(heads, head_gradients=None, retain_graph=True):
     backward_from(values, weights, retain)
 
 
-def autograd_grad(heads, variables, head_gradients=None, allow_unused=True):
+def grad(heads, variables, head_gradients=None, allow_unused=True):
     """The derivatives of the sum of heads by variables, each head weighted by its head gradient.
 
     No `.grad` is changed, whatever attach_grad asked for. heads, variables: a Value, an array of Values, or
@@ -650,7 +650,7 @@ def autograd_grad(heads, variables, head_gradients=None, allow_unused=True):
     return structured(variables, iter(found))
 
 
-def autograd_jvp(heads, variables, tangents=None):
+def jvp(heads, variables, tangents=None):
     """The derivatives of heads in the direction of tangents, one for each variable: forward mode.
 
     One forward sweep over what lies between, for numbers as they stand; nothing is left behind. heads,

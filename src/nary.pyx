@@ -41,17 +41,28 @@ cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
     return push(OP_NARY if partials else OP_PLAIN, primal, first, <int32_t> count)
 
 
-cdef tuple terms_of(object values, str name, PyTypeObject **cls):
-    """A tuple of nothing but Values and floats; `cls` becomes the class of a result of theirs."""
-    cdef tuple terms = tuple(values)
+cdef tuple terms_of(object values, name, PyTypeObject **cls):
+    """A tuple of nothing but Values and floats; `cls` becomes the class of a result of theirs.
+
+    name: what errors call the values, or a tuple of what they call each.
+    """
+    cdef tuple terms = items_of(values, name if type(name) is str else 'values', 'Values and numbers')
+    cdef double number
     for k, x in enumerate(terms):
         if isinstance(x, Value):
             index_of(x)
             cls[0] = result_type(cls[0], Py_TYPE(<PyObject *> x))
         elif not PyFloat_Check(x):
             # Numbers of other kinds: converting them may run code of the user's, so it comes first.
-            return terms_of([x if isinstance(x, Value) else as_double(x, f'{name}[{k}]')
-                             for k, x in enumerate(terms)], name, cls)
+            floats = list(terms)
+            for k, x in enumerate(terms):
+                if isinstance(x, Value):
+                    continue
+                if not as_number(x, &number):
+                    which = name[k] if isinstance(name, tuple) else f'{name}[{k}]'
+                    raise TypeError(f'{which} must be a Value or a real number, not {type(x).__name__}')
+                floats[k] = number
+            return terms_of(floats, name, cls)
     return terms
 
 
@@ -127,7 +138,7 @@ def where(test, a, b):
     -0.2
     """
     cdef PyTypeObject *cls = <PyTypeObject *> Value
-    cdef tuple terms = terms_of((test, a, b), 'where', &cls)
+    cdef tuple terms = terms_of((test, a, b), ('test', 'a', 'b'), &cls)
     cdef Py_ssize_t first, k
     cdef PyObject *facade = new_facade_of(cls)
     result = handed_over(facade)
@@ -153,7 +164,7 @@ def dot(xs, ys, start=None):
     """
     cdef PyTypeObject *cls = <PyTypeObject *> Value
     cdef tuple left = terms_of(xs, 'xs', &cls), right = terms_of(ys, 'ys', &cls)
-    cdef tuple last = terms_of((0.0 if start is None else start,), 'start', &cls)
+    cdef tuple last = terms_of((0.0 if start is None else start,), ('start',), &cls)
     cdef Py_ssize_t k, count = len(left), first
     cdef PyObject *x
     cdef PyObject *y

@@ -17,7 +17,7 @@ cdef int check_params(tuple params) except -1:
         if not isinstance(params[k], Value):
             raise TypeError(f'params[{k}] must be a Value, not {type(params[k]).__name__}')
         if (<Value> params[k]).index < 0:
-            raise ValueError(f'params[{k}]: {no_node()}')
+            raise ValueError(f'params[{k}]: {no_node(params[k])}')
     return 0
 
 
@@ -41,7 +41,7 @@ def get_data(params):
     >>> get_data([Value(1.0), Value(2.5)]).tolist()
     [1.0, 2.5]
     """
-    return gathered(tuple(params), False)
+    return gathered(items_of(params, 'params', 'Values'), False)
 
 
 def get_grad(params):
@@ -54,7 +54,7 @@ def get_grad(params):
     >>> get_grad([a, b]).tolist()
     [3.0, 2.0]
     """
-    return gathered(tuple(params), True)
+    return gathered(items_of(params, 'params', 'Values'), True)
 
 
 cdef object gathered(tuple params, bint grad):
@@ -80,7 +80,7 @@ def set_data(params, array):
     (1.0, 1.5)
     """
     import numpy
-    cdef tuple values = tuple(params)
+    cdef tuple values = items_of(params, 'params', 'Values')
     cdef Py_ssize_t k
     given = numpy.asarray(array)
     if given.shape != (len(values),):

@@ -439,6 +439,11 @@ cdef list common_spec(Samples into, list wanted, list given, Py_ssize_t k):
             spec.append(x)
         else:
             return spec
+        if x[0] == y[0] == '=':
+            raise ValueError(f'argument {argument_name(into.one.argument)}: it holds {x[2]!r} in one sample and {y[2]!r}'
+                             f' in sample {k}, and what is neither a float nor an integer must be the same in all, as'
+                             f' it is part of the program: map over the samples of each apart, or map over 1.0 and'
+                             f' 0.0 and choose with mg.where')
     raise ValueError(f'argument {argument_name(into.one.argument)}: sample {k} must have the shape of sample 0,'
                      f' {spec_text(wanted)}, not {spec_text(given)}')
 

@@ -150,7 +150,7 @@ cdef list begin_trace(double *numbers, Py_ssize_t inputs, Py_ssize_t others):
 
 
 cdef int end_trace() except -1:
-    """Stop tracing. Values that leaked out and depend on an argument lose their node: their number is none."""
+    """Stop tracing. Values that leaked out and depend on an argument lose their node (LEAKED): they have no number."""
     cdef Py_ssize_t i
     cdef PyObject *facade
     try:
@@ -161,7 +161,10 @@ cdef int end_trace() except -1:
             if trace.inputs <= i - trace.base < trace.standins:
                 continue    # captured, like a Value from outside
             if facade != NULL and trace.sources[i - trace.base] & FROM_ARGUMENT:
+                Py_INCREF(facade)
                 detach(<Value> facade)
+                (<Value> facade).index = LEAKED
+                Py_DECREF(facade)
     finally:
         trace.thread = 0
         tape.hold -= 1

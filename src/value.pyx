@@ -61,6 +61,7 @@ cdef extern from "Python.h":
     double PyFloat_AS_DOUBLE(object)
     bint PyFloat_Check(object)
     bint PyLong_Check(object)
+    tuple PyList_AsTuple(object)
     bint PyType_IsSubtype(PyTypeObject *, PyTypeObject *)
     bint PyObject_TypeCheck(PyObject *, PyTypeObject *)
     double PyLong_AsDouble(object) except? -1
@@ -98,7 +99,7 @@ cdef class Value:
     True
     >>> square = Value(a.data ** 2, (a,), (2 * a.data,))
     """
-    cdef int32_t index          # of the node on the tape; -1: none (yet, or any more)
+    cdef int32_t index          # of the node on the tape; -1: none (yet, or any more); or LEAKED
     cdef bint pinned            # the tape owns a reference
     cdef Py_ssize_t scratch     # collect: references from outside; in the pool: the next facade
     cdef PyObject *attributes   # the instance's dict, or NULL
@@ -109,12 +110,12 @@ cdef class Value:
 
     def __init__(self, data, _children=(), _op='', label='', *, children=(), local_grads=()):
         cdef double primal = as_double(data, 'data')
-        cdef tuple parents = tuple(_children) or tuple(children)
+        cdef tuple parents = items_of(_children, '_children', 'Values') or items_of(children, 'children', 'Values')
         cdef int32_t index
         cdef bint again
         if not isinstance(_op, str):
             local_grads, _op = _op, ''
-        cdef tuple partials = tuple(local_grads)
+        cdef tuple partials = items_of(local_grads, 'local_grads', 'numbers')
         if parents or partials:
             index = push_given(primal, parents, partials)
         else:
@@ -202,6 +203,10 @@ cdef class Value:
     def _op(self, name):
         carry(self, '_op', name)
 
+    @_op.deleter
+    def _op(self):
+        drop(self, '_op')
+
     @property
     def label(self):
         """A name for pictures; '' until assigned."""
@@ -211,6 +216,10 @@ cdef class Value:
     @label.setter
     def label(self, name):
         carry(self, 'label', name)
+
+    @label.deleter
+    def label(self):
+        drop(self, 'label')
 
     @property
     def _backward(self):
@@ -384,11 +393,13 @@ cdef class Value:
     # ------------------------------------------------------------------------------- as an object
 
     def __repr__(self):
+        if self.index == LEAKED:
+            return '<Value that leaked from the trace of a compiled function>'
         if trace.thread and tracing() and depends(index_of(self)):
             return '<Value being traced>'
         return f'Value(data={self.data}, grad={self.grad})'
 
-    def __format__(self, spec):
+    def __format__(self, str spec not None):
         return format(self.data, spec) if spec else str(self)
 
     def _repr_svg_(self):
@@ -491,6 +502,9 @@ cdef void dealloc_carrying(PyObject *p) noexcept:
 
 # ------------------------------------------------------------------------------- facades and nodes
 
+cdef enum:
+    LEAKED = -2     # in place of an index: the node was a trace's, which has ended
+
 cdef inline bint is_exact(PyObject *p) noexcept:
     return <void *> Py_TYPE(p) == <void *> Value
 
@@ -499,7 +513,7 @@ cdef inline Py_ssize_t index_of(object v) except -1:
     cdef Py_ssize_t i = (<Value> v).index
     if LIKELY(i >= 0):
         return i
-    raise no_node()
+    raise no_node(v)
 
 
 cdef inline Py_ssize_t index_to_read(Value v) except -1:
@@ -509,7 +523,10 @@ cdef inline Py_ssize_t index_to_read(Value v) except -1:
     return index_of(v)
 
 
-cdef object no_node():
+cdef object no_node(v=None):
+    if v is not None and (<Value> v).index == LEAKED:
+        return ValueError('this Value leaked from the trace of a compiled function, where it stood for a number that'
+                          ' is another at each call: let the function return it')
     return ValueError('this Value has no node: Value.__init__ has not run, or its graph is gone')
 
 
@@ -586,6 +603,14 @@ cdef dict attributes_of(Value self):
         self.attributes = PyDict_New()
         pin_if_due(<PyObject *> self)
     return <dict> self.attributes
+
+
+cdef int drop(Value self, str name) except -1:
+    """Take away what `carry` has hung on it."""
+    if carried_by(self, name) is None:
+        raise AttributeError(f'{name} was not assigned')
+    del (<dict> self.attributes)[name]
+    return 0
 
 
 cdef object carried_by(Value self, str name):
@@ -665,6 +690,23 @@ cdef bint as_number(object x, double *out) except -1:
         return False
     out[0] = PyFloat_AsDouble(x)
     return True
+
+
+cdef inline tuple items_of(given, str name, str what):
+    """The same as listed, fast for tuples and lists."""
+    if type(given) is tuple:
+        return <tuple> given
+    return PyList_AsTuple(given) if type(given) is list else listed(given, name, what)
+
+
+def listed(given, str name, str what):
+    """The items of an iterable, as a tuple; TypeError if it is none."""
+    if not hasattr(given, '__iter__') and not hasattr(given, '__getitem__'):
+        hint = (' (for one, write [v])' if isinstance(given, Value)
+                else ' (but its .parameters() are such)' if callable(getattr(given, 'parameters', None))
+                else ' (call it)' if callable(given) else '')
+        raise TypeError(f'{name} must be an iterable of {what}, not {type(given).__name__}{hint}')
+    return tuple(given)
 
 
 cdef double as_double(object x, str name) except? -1:

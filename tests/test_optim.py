@@ -240,7 +240,7 @@ def test_settings_of_numpy():
         ([], ValueError, "empty parameter list"),
         ([1.0], TypeError, r"params\[0\] must be a Value, not float"),
         ([Value(1), "w"], TypeError, r"params\[1\] must be a Value, not str"),
-        (Value(1), TypeError, "not iterable"),
+        (Value(1), TypeError, "params must be an iterable of Values, not Value"),
         ([Value(1), *2 * [Value(2)]], ValueError, r"params\[2\] is the same Value as params\[1\]"),
         ([Value.__new__(Value)], ValueError, r"params\[0\]: this Value has no node"),
     ],
