@@ -398,7 +398,8 @@ LOOKS: list[tuple[Any, Callable[[Walk, Any, str, int], None]]] = [
     (types.ModuleType, Walk.module),
     (type, Walk.cls),
     (
-        (types.MethodType, functools.partial, staticmethod, classmethod, property, Function)
+        (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType, Function)
+        + (functools.partial, staticmethod, classmethod, property)
         + (functools.cached_property, type(functools.lru_cache(len))),
         Walk.wrapper,
     ),

@@ -328,6 +328,17 @@ def test_containers(make, change):
     assert len(compiled.programs) <= 2
 
 
+def test_methods_of_builtin_containers():
+    rates, table = [2.0, 3.0], {"k": 1.0}
+    at, get = rates.__getitem__, table.get
+    f = mg.compile(lambda x: x * at(0) + get("k"))
+    assert f(1.0).data == 3.0
+    rates[0] = 5.0
+    assert f(1.0).data == 6.0
+    table["k"] = 7.0
+    assert f(1.0).data == 12.0
+
+
 # ---- models
 
 
