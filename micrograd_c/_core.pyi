@@ -455,6 +455,9 @@ def eager_arguments(
     args: tuple[Any, ...], keywords: dict[str, Any], names: tuple[str, ...]
 ) -> tuple[list[Value], tuple[Any, ...], dict[str, Any]]: ...
 def replayed(program: Program, values: list[Value]) -> Any: ...
+def spec_and_leaves(result: Any) -> tuple[list[Any], list[Any]]:
+    """The signature of a result, and the Values and numbers that it holds."""
+
 def flat_results(result: Any) -> list[Value | float]:
     """The Values and numbers that a result holds, from left to right."""
 
@@ -662,6 +665,9 @@ def retraced(program: Program, numbers: NDArray[np.float64]) -> Traced | None:
     numbers: of its inputs, further ones are ignored. None where the program was loaded.
     """
 
+def global_name(x: Any) -> str | None:
+    """The name by which x is found in its module, or None."""
+
 def get_isa() -> str:
     """The instruction set that programs run with: 'baseline', 'avx2' or 'avx512'.
 
@@ -696,29 +702,38 @@ def dependencies(graph: Graph, wanted: Any) -> tuple[NDArray[Any], _Ints]:
 def column_colours(starts: Any, indices: Any, columns: int) -> _Ints:
     """A colour for each column of a sparse matrix: no row has two columns of one colour."""
 
-def point(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Program, Any]:
-    """The program of a function for these arguments, and their numbers, flat."""
+class Inputs:
+    """The arguments of a call, taken apart."""
 
-def operands_like(x: Any, name: str, like: _Signature) -> Any:
-    """The numbers and Values of a structure of that signature: ValueError where it has another."""
+def point(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Program, Inputs]:
+    """A function at one point: its program for these arguments, and the inputs there."""
+
+def operands_like(x: Any, name: str, like: _Signature) -> Inputs:
+    """The inputs of a structure of that signature: ValueError where it has another."""
 
 def floats_of(spec: _Signature) -> list[Any]:
     """A signature with floats for integers, and arrays of numbers for arrays of objects."""
 
-def flat_program(of: Program, graph: Graph, seeds: int) -> Program:
+def flat_program(of: Program, graph: Graph, seeds: int, result_spec: _Signature) -> Program:
     """The program of a graph made from another's: of an array of its inputs and one of seeds."""
 
-def evaluated(program: Program, inputs: Any, seeds: Any) -> NDArray[np.float64]:
+def derived(program: Program, key: tuple[Any, ...]) -> Any:
+    """What key[0](program, *key[1:]) makes of a program, once."""
+
+def outcome(program: Program, key: tuple[Any, ...], *parts: Inputs) -> Any:
+    """The results of a flat program that is derived from another, at the inputs given."""
+
+def numbers_alone(inputs: Inputs) -> bool:
+    """Whether derivatives at these inputs are numbers."""
+
+def evaluated(program: Program, inputs: Inputs) -> NDArray[np.float64]:
     """The outputs of a flat program: numbers alone."""
 
-def evaluated_along(program: Program, directions: Any, inputs: Any) -> NDArray[np.float64]:
+def evaluated_along(program: Program, inputs: Inputs, directions: Any) -> NDArray[np.float64]:
     """The outputs of a flat program for many seeds, a column each."""
 
-def recorded(program: Program, graph: Graph, operands: list[Any]) -> list[Any]:
-    """Put a graph made from that of a program on the tape: its outputs, Values or floats."""
-
 def gradient_at(
-    function: Any, args: tuple[Any, ...], keywords: dict[str, Any], argnums: Any, has_aux: Any
+    program: Program, inputs: Inputs, argnums: Any, has_aux: Any
 ) -> tuple[Any, Any] | None:
     """(value, gradient) of a function of numbers; None where there are Values or a trace is on."""
 
@@ -733,12 +748,6 @@ def assembled(arguments: Any, argnums: Any, leaves: Any, array: Any) -> Any:
 
 def assembled_result(spec: _Signature, leaves: Any, array: Any) -> Any:
     """A result of that signature."""
-
-def reshaped(numbers: Any, shape: tuple[int, ...]) -> Any:
-    """The numbers of an array argument, an array of one dimension, in its shape."""
-
-def objects(leaves: Any, shape: tuple[int, ...]) -> Any:
-    """A numpy array of Python objects."""
 
 def spec_text(spec: Any) -> str:
     """A signature as people write structures."""

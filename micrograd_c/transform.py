@@ -1,16 +1,22 @@
 """Derivatives of functions: `grad`, `jacobian`, `hessian` and their kin, as JAX names them.
 
 A function of numbers and arrays is compiled (see `micrograd_c.compile`, whose limits hold: no
-`if` on a number that depends on an argument). Its derivative is made from its program, and is a
-program again. So derivatives may be taken of derivatives, to any order, and within compiled
-functions; given Values, they return Values with their graph, so `backward` goes through them.
+`if` on a number that depends on an argument). Its derivative is made from its program, once, and
+is a program again. So derivatives may be taken of derivatives, to any order, and within compiled
+functions; given Values, they return Values with their graph, so `backward` goes through them:
+each result is one node of the tape, or where there are many, they are what they are made of.
+
+What `grad`, `value_and_grad`, `jacobian` and `hessian` return is a `Derivative`: `programs` are
+those of the function, which all its derivatives share, and `clear()` forgets them.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
-from collections.abc import Callable, Iterable
+import types
+from collections.abc import Callable
 from typing import Any
 
 from micrograd_c._core import (
@@ -22,19 +28,21 @@ from micrograd_c._core import (
     chosen_arguments,
     column_colours,
     dependencies,
+    derived,
     end_of,
     evaluated,
     evaluated_along,
     flat_program,
     floats_of,
+    global_name,
     gradient_at,
-    objects,
+    numbers_alone,
     operands_like,
     optimized,
+    outcome,
     point,
-    recorded,
-    reshaped,
     result_and_aux,
+    spec_and_leaves,
     spec_text,
     tangents,
 )
@@ -46,7 +54,7 @@ NONE, ONE = -1, -2  # a tangent or adjoint that is 0 or 1, where others are inpu
 
 def grad(
     function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+) -> Derivative:
     """The gradient of a function whose result is one number, as a function of its arguments.
 
     argnums: by which positional argument, or a tuple of them; they must be made of floats. The
@@ -54,6 +62,7 @@ def grad(
     has_aux: the function returns (result, aux); the gradient then comes as (gradient, aux).
     The function is compiled: it is run once for each signature of its arguments, and again where
     something changed that it reads from elsewhere. See `compile`.
+    The gradient of Values are Values, with a graph.
 
     TypeError if the result is not one number, or an argument not made of floats.
 
@@ -64,41 +73,35 @@ def grad(
     >>> print(by_w, *by_x)
     12.0 8.0 6.0
     """
-    both = value_and_grad(function, argnums, has_aux)
+    argnums, has_aux = checked_argnums(argnums), bool(has_aux)
+    key = gradient_program, argnums, has_aux, False
 
-    @functools.wraps(function)
-    def gradient(*args: Any, **keywords: Any) -> Any:
-        value, found = both(*args, **keywords)
-        return (found, value[1]) if has_aux else found
+    def derive(program: Program, inputs: Any) -> Any:
+        both = gradient_at(program, inputs, argnums, has_aux)
+        if both is None:
+            return outcome(program, key, inputs)
+        return (both[1], both[0][1]) if has_aux else both[1]
 
-    return gradient
+    return Derivative(derive, function, (grad, argnums, has_aux))
 
 
 def value_and_grad(
     function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+) -> Derivative:
     """The same as `grad`, as pairs (value, gradient); with has_aux, ((value, aux), gradient).
 
     >>> import micrograd_c as mg
     >>> print(*mg.value_and_grad(lambda x: x**3)(2.0))
     8.0 12.0
     """
-    compiled = compiled_function(function)
-    argnums = checked_argnums(argnums)
+    argnums, has_aux = checked_argnums(argnums), bool(has_aux)
+    key = gradient_program, argnums, has_aux, True
 
-    @functools.wraps(function)
-    def value_and_gradient(*args: Any, **keywords: Any) -> Any:
-        found = gradient_at(compiled, args, keywords, argnums, has_aux)
-        if found is not None:
-            return found
-        at = Point(compiled, args, keywords, has_aux)
-        at.check_scalar()
-        arguments, wanted = at.by(argnums)
-        outputs = at.outputs("grad", lambda: adjoints(at.graph, wanted, [at.one_head()]))
-        gradient = outputs[at.size :]
-        return at.result(outputs), assembled(arguments, argnums, gradient, shaping(outputs))
+    def derive(program: Program, inputs: Any) -> Any:
+        both = gradient_at(program, inputs, argnums, has_aux)
+        return outcome(program, key, inputs) if both is None else both
 
-    return value_and_gradient
+    return Derivative(derive, function, (value_and_grad, argnums, has_aux))
 
 
 def jvp(
@@ -117,17 +120,14 @@ def jvp(
     12.0 5.5
     """
     check_sequences(primals, tangents)
-    at = Point(compiled_function(function), tuple(primals), {}, has_aux)
-    arguments, wanted = at.by(tuple(range(len(primals))))
-    seeds = joined(
+    program, inputs = point(compiled_function(function), tuple(primals), {})
+    arguments, _ = derived(program, (by, tuple(range(len(primals)))))
+    seeds = [
         operands_like(tangent, f"tangents[{k}]", argument.spec)
         for k, (argument, tangent) in enumerate(zip(arguments, tangents))
-    )
-    outputs = at.outputs("jvp", lambda: along(at.graph, at.direction(wanted)), seeds)
-    result = at.result(outputs)
-    part = outputs[at.size : at.size + at.count]
-    tangent = assembled_result(at.spec, part, shaping(outputs))
-    return (result[0], tangent, result[1]) if has_aux else (result, tangent)
+    ]
+    found: tuple[Any, ...] = outcome(program, (tangent_program, bool(has_aux)), inputs, *seeds)
+    return found
 
 
 def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
@@ -142,16 +142,15 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     >>> print(*result, *pull([1.0, 10.0]))
     12.0 7.0 14.0 13.0
     """
-    at = Point(compiled_function(function), primals, {}, has_aux)
-    argnums = tuple(range(len(primals)))
-    arguments, wanted = at.by(argnums)
+    program, inputs = point(compiled_function(function), primals, {})
+    spec, _ = result_and_aux(program, has_aux)
+    derived(program, (by, tuple(range(len(primals)))))  # TypeError where they are not of floats
 
     def pull(cotangent: Any) -> Any:
-        heads = operands_like(cotangent, "the cotangent", at.spec)
-        outputs = at.outputs("vjp", lambda: adjoints(at.graph, wanted, [at.heads()]), heads)
-        return assembled(arguments, argnums, outputs[at.size :], shaping(outputs))
+        heads = operands_like(cotangent, "the cotangent", spec)
+        return outcome(program, (cotangent_program, bool(has_aux)), inputs, heads)
 
-    result = at.result(at.outputs("value", lambda: at.graph))
+    result = outcome(program, (value_program,), inputs)
     return (result[0], pull, result[1]) if has_aux else (result, pull)
 
 
@@ -165,16 +164,9 @@ def hvp(function: Callable[..., Any], x: Any, v: Any) -> Any:
     >>> mg.hvp(lambda x: x[0] ** 2 * x[1], numpy.array([3.0, 4.0]), numpy.array([1, 0])).tolist()
     [8.0, 6.0]
     """
-    at = Point(compiled_function(function), (x,), {})
-    arguments, wanted = at.by(0)
-    seeds = operands_like(v, "v", arguments[0].spec)
-
-    def product() -> Any:
-        graph = along(at.gradient_graph(wanted), at.direction(wanted))
-        return graph._replace(outputs=graph.outputs[len(seeds) :])
-
-    outputs = at.outputs("hvp", product, seeds)
-    return assembled(arguments, 0, outputs, shaping(outputs))
+    program, inputs = point(compiled_function(function), (x,), {})
+    arguments, _ = derived(program, (by, 0))
+    return outcome(program, (product_program,), inputs, operands_like(v, "v", arguments[0].spec))
 
 
 def jacobian(
@@ -182,7 +174,7 @@ def jacobian(
     argnums: int | tuple[int, ...] = 0,
     has_aux: bool = False,
     sparse: bool = False,
-) -> Callable[..., Any]:
+) -> Derivative:
     """The Jacobian of a function, as a function of its arguments.
 
     For a result of shape r and an argument of shape a it has the shape (*r, *a); where results or
@@ -202,20 +194,8 @@ def jacobian(
     >>> mg.jacobian(lambda x: x**2, sparse=True)(numpy.array([1.0, 2.0])).toarray().tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
-    argnums = checked_argnums(argnums)
-
-    def derivative(at: Point, wanted: Any, arguments: Any) -> Any:
-        def results() -> Any:
-            return at.graph._replace(outputs=at.graph.outputs[: at.count])
-
-        if sparse:
-            return at.sparse(
-                ("sparse jacobian", argnums), results, wanted, at.count, symmetric=False
-            )
-        rows = Rows(at.matrix(("jacobian", argnums), results, wanted, at.count), arguments, argnums)
-        return assembled_result(at.spec, rows, rows.of_array)
-
-    return matrix_function(function, argnums, has_aux, sparse, derivative)
+    derive = matrix_at(results_of, argnums, has_aux, sparse)
+    return Derivative(derive, function, (jacobian, argnums, has_aux, sparse))
 
 
 def hessian(
@@ -223,7 +203,7 @@ def hessian(
     argnums: int | tuple[int, ...] = 0,
     has_aux: bool = False,
     sparse: bool = False,
-) -> Callable[..., Any]:
+) -> Derivative:
     """The Hessian of a function whose result is one number, as a function of its arguments.
 
     For an argument of shape a it has the shape (*a, *a); structures and argnums as in `jacobian` of
@@ -233,42 +213,8 @@ def hessian(
     >>> mg.hessian(lambda x: x[0] ** 2 * x[1])(numpy.array([3.0, 4.0])).tolist()
     [[8.0, 6.0], [6.0, 0.0]]
     """
-    argnums = checked_argnums(argnums)
-
-    def derivative(at: Point, wanted: Any, arguments: Any) -> Any:
-        def gradient() -> Any:
-            return at.gradient_graph(wanted)
-
-        at.check_scalar()
-        size = int(wanted.sum())
-        if sparse:
-            return at.sparse(("sparse hessian", argnums), gradient, wanted, size, symmetric=True)
-        rows = Rows(at.matrix(("hessian", argnums), gradient, wanted, size), arguments, argnums)
-        return assembled(arguments, argnums, rows, rows.of_array)
-
-    return matrix_function(function, argnums, has_aux, sparse, derivative)
-
-
-def matrix_function(
-    function: Callable[..., Any],
-    argnums: int | tuple[int, ...],
-    has_aux: bool,
-    sparse: bool,
-    derivative: Callable[..., Any],
-) -> Callable[..., Any]:
-    """What `jacobian` and `hessian` return."""
-    compiled = compiled_function(function)
-    if sparse and isinstance(argnums, tuple):
-        raise TypeError(f"a sparse matrix is by one argument: argnums={argnums!r} must be a number")
-
-    @functools.wraps(function)
-    def matrix(*args: Any, **keywords: Any) -> Any:
-        at = Point(compiled, args, keywords, has_aux)
-        arguments, wanted = at.by(argnums)
-        found = derivative(at, wanted, arguments)
-        return (found, at.result(at.values())[1]) if has_aux else found
-
-    return matrix
+    derive = matrix_at(gradient_of, argnums, has_aux, sparse)
+    return Derivative(derive, function, (hessian, argnums, has_aux, sparse))
 
 
 # ------------------------------------------------------------------------------ what they share
@@ -298,10 +244,6 @@ def checked_argnums(argnums: Any) -> int | tuple[int, ...]:
         raise TypeError(f"argnums must be an integer or a tuple of such, not {argnums!r}") from None
 
 
-def along(graph: Any, direction: Any) -> Any:
-    return tangents(graph, [direction])
-
-
 def check_sequences(primals: Any, tangents: Any) -> None:
     for name, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (tuple, list)):
@@ -312,39 +254,66 @@ def check_sequences(primals: Any, tangents: Any) -> None:
         raise ValueError(f"{len(primals)} primals want as many tangents, not {len(tangents)}")
 
 
-class Point:
-    """A function at one point: its program, and the numbers or Values there."""
+class Derivative:
+    """A derivative of a function, as a function of the same arguments.
+
+    Made by `grad`, `value_and_grad`, `jacobian` and `hessian`.
+
+    >>> import micrograd_c as mg
+    >>> gradient = mg.grad(lambda x: x**3)
+    >>> print(gradient(2.0), len(gradient.programs))
+    12.0 1
+    >>> gradient.clear()
+    >>> gradient.programs
+    ()
+    """
+
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
 
     def __init__(
-        self, compiled: Any, args: tuple[Any, ...], keywords: dict[str, Any], has_aux: bool = False
+        self, derive: Callable[..., Any], function: Callable[..., Any], made: tuple[Any, ...]
     ):
-        self.program, self.operands = point(compiled, args, keywords)
-        self.graph = self.program.graph
-        self.spec, self.aux = result_and_aux(self.program, has_aux)
+        """derive: of a program and its inputs. made: what made it of the function, with what."""
+        functools.update_wrapper(self, function)  # first: it copies attributes of a Derivative, too
+        self._compiled = compiled_function(function)
+        self._derive, self._made = derive, made
+
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any:
+        return self._derive(*point(self._compiled, args, keywords))
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs of the function traced so far, which all its derivatives share."""
+        of = self._compiled
+        return (of,) if isinstance(of, Program) else of.programs
+
+    def clear(self) -> None:
+        """Forget all programs of the function, and so what was derived: it will be traced anew."""
+        of = self._compiled
+        of.derived.clear() if isinstance(of, Program) else of.clear()
+
+    def __reduce__(self) -> Any:
+        make, *given = self._made
+        return global_name(self) or (make, (self.__wrapped__, *given))
+
+    def __repr__(self) -> str:
+        name = getattr(self.__wrapped__, "__qualname__", repr(self.__wrapped__))
+        return f"<{self._made[0].__name__} of {name}>"
+
+
+class Primal:
+    """A program to be differentiated: its graph, whose outputs are the result, then the aux."""
+
+    def __init__(self, program: Program, has_aux: bool):
+        self.program, self.graph = program, program.graph
+        self.spec, self.aux = result_and_aux(program, has_aux)
         self.size = len(self.graph.outputs)
         self.count = end_of(self.spec, 0)[1]  # of the outputs: those that are differentiated
-
-    def by(self, argnums: int | tuple[int, ...]) -> tuple[Any, Any]:
-        """The arguments named, numbered among the inputs wanted; and which inputs these are."""
-        import numpy
-
-        def named() -> Any:
-            arguments, mask = chosen_arguments(self.program, argnums)
-            wanted = numpy.frombuffer(mask, numpy.uint8)
-            return [
-                a._replace(first=int(wanted[: a.first].sum()), spec=tuple(floats_of(a.spec)))
-                for a in arguments
-            ], wanted
-
-        found: tuple[Any, Any] = self.once(("by", argnums), named)
-        return found
-
-    def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is made of the program once; its outputs are others with and without an aux."""
-        key = key, self.aux is None
-        if key not in self.program.derived:
-            self.program.derived[key] = make()
-        return self.program.derived[key]
 
     def check_scalar(self) -> None:
         if self.spec != ("f",):
@@ -379,93 +348,229 @@ class Point:
         sources[0] = ONE
         return sources
 
-    def gradient_graph(self, wanted: Any) -> Any:
-        """The graph of the gradient by the inputs wanted, where the result is one number."""
-        self.check_scalar()
-        graph = adjoints(self.graph, wanted, [self.one_head()])
-        return optimized(graph._replace(outputs=graph.outputs[self.size :]))
+    # Parts of what a derived program returns: the signature of each, and the nodes of its numbers.
 
-    # Numbers (or Values, where there are any among the operands or a trace is on).
+    def value(self) -> Part:
+        return self.spec, self.graph.outputs[: self.count]
 
-    def outputs(self, key: Any, make: Callable[[], Any], seeds: Any = ()) -> Any:
-        """The outputs of a graph made from the program's, whose further inputs are `seeds`."""
-        if not isinstance(self.operands, list) and not isinstance(seeds, list):
-            flat = self.once(key, lambda: flat_program(self.program, make(), len(seeds)))
-            return evaluated(flat, self.operands, seeds)
-        return recorded(self.program, optimized(make()), [*self.operands, *seeds])
+    def with_aux(self, nodes: Any, *parts: Part) -> Part:
+        """These parts, and if there is an aux, which is of these nodes, that too."""
+        if self.aux is not None:
+            parts = (*parts, (self.aux, nodes))
+        return together(*parts) if len(parts) > 1 else parts[0]
 
-    def values(self) -> Any:
-        return self.outputs("value", lambda: self.graph)
 
-    def result(self, outputs: Any) -> Any:
-        """What the function returns, with has_aux a pair, from outputs that begin with its own."""
-        array = shaping(outputs)
-        found = assembled_result(self.spec, outputs[: self.count], array)
-        if self.aux is None:
-            return found
-        return found, assembled_result(self.aux, outputs[self.count : self.size], array)
+Part = tuple[Any, Any]
 
-    def matrix(self, key: Any, make: Callable[[], Any], wanted: Any, size: int) -> Any:
-        """The Jacobian of a graph of `size` outputs: float64[size, inputs wanted]."""
-        import numpy
 
-        columns = int(wanted.sum())
-        forward = columns <= size
-        if isinstance(self.operands, list):
-            return self.recorded_matrix(make(), wanted, size, columns, forward)
+def together(*parts: Part) -> Part:
+    """A tuple of parts."""
+    import numpy
 
-        def derivative() -> Any:
-            graph = make()
-            if forward:
-                graph = along(graph, self.direction(wanted))
-            else:
-                heads = numpy.arange(self.program.inputs, self.program.inputs + size)
-                graph = adjoints(graph, wanted, [heads.astype(numpy.int32)])
-            graph = graph._replace(outputs=graph.outputs[size:])
-            units = numpy.eye(min(columns, size))
-            return flat_program(self.program, graph, len(units)), units
+    nodes = [numpy.empty(0, numpy.int32), *(nodes for _, nodes in parts)]
+    spec = ("(", len(parts)), *itertools.chain.from_iterable(spec for spec, _ in parts)
+    return spec, numpy.concatenate(nodes)
 
-        flat, units = self.once(key, derivative)
-        found = evaluated_along(flat, units, self.operands)
-        return found if forward else found.T
 
-    def recorded_matrix(
-        self, graph: Any, wanted: Any, size: int, columns: int, forward: bool
-    ) -> Any:
-        import numpy
+def by(program: Program, argnums: int | tuple[int, ...]) -> tuple[Any, Any]:
+    """The arguments named, numbered among the inputs wanted; and which inputs these are."""
+    import numpy
 
-        if forward:
-            units = unit_vectors(numpy.nonzero(wanted)[0], len(wanted))
-            graph = tangents(graph, units)
+    arguments, mask = chosen_arguments(program, argnums)
+    wanted = numpy.frombuffer(mask, numpy.uint8)
+    return [
+        a._replace(first=int(wanted[: a.first].sum()), spec=tuple(floats_of(a.spec)))
+        for a in arguments
+    ], wanted
+
+
+def in_arguments(arguments: Any, argnums: int | tuple[int, ...], nodes: Any) -> Part:
+    """A part in the structure of the arguments, of a node for each input wanted."""
+    parts = [(a.spec, nodes[a.first : a.first + a.count]) for a in arguments]
+    return together(*parts) if isinstance(argnums, tuple) else parts[0]
+
+
+def flat(program: Program, graph: Any, part: Part, seeds: int = 0) -> Program:
+    """The program of a graph that is made of another program's, which returns a part."""
+    spec, nodes = part
+    return flat_program(program, graph._replace(outputs=nodes), seeds, spec)
+
+
+# ---- What is derived from a program: made once, see `derived` and `outcome` in the core
+
+
+def value_program(program: Program) -> Program:
+    """What the function itself returns."""
+    return flat(program, program.graph, (program.result_spec, program.graph.outputs))
+
+
+def gradient_program(
+    program: Program, argnums: int | tuple[int, ...], has_aux: bool, with_value: bool
+) -> Program:
+    """What `grad`, or with_value `value_and_grad`, returns."""
+    of = Primal(program, has_aux)
+    of.check_scalar()
+    arguments, wanted = by(program, argnums)
+    graph = adjoints(of.graph, wanted, [of.one_head()])
+    aux = graph.outputs[of.count : of.size]
+    gradient = in_arguments(arguments, argnums, graph.outputs[of.size :])
+    if with_value:
+        return flat(program, graph, together(of.with_aux(aux, of.value()), gradient))
+    return flat(program, graph, of.with_aux(aux, gradient))
+
+
+def tangent_program(program: Program, has_aux: bool) -> Program:
+    """What `jvp` returns; seeds: the tangents."""
+    of = Primal(program, has_aux)
+    wanted = every_input(program)
+    graph = tangents(of.graph, [of.direction(wanted)])
+    tangent = of.spec, graph.outputs[of.size : of.size + of.count]
+    aux = graph.outputs[of.count : of.size]
+    return flat(program, graph, of.with_aux(aux, of.value(), tangent), len(wanted))
+
+
+def cotangent_program(program: Program, has_aux: bool) -> Program:
+    """What the second result of `vjp` returns; seeds: the cotangent."""
+    of = Primal(program, has_aux)
+    graph = adjoints(of.graph, every_input(program), [of.heads()])
+    argnums = tuple(range(len(program.arguments)))
+    arguments, _ = by(program, argnums)
+    return flat(
+        program, graph, in_arguments(arguments, argnums, graph.outputs[of.size :]), of.count
+    )
+
+
+def product_program(program: Program) -> Program:
+    """What `hvp` returns; seeds: the vector."""
+    of = Primal(program, False)
+    arguments, wanted = by(program, 0)
+    graph, spec = gradient_of(of, arguments, 0, wanted)
+    size = len(graph.outputs)
+    graph = tangents(graph, [of.direction(wanted)])
+    return flat(program, graph, (spec, graph.outputs[size:]), size)
+
+
+def every_input(program: Program) -> Any:
+    import numpy
+
+    return numpy.ones(program.inputs, numpy.uint8)
+
+
+# ---- Matrices. Their rows are of outputs of a graph, which are followed by the aux.
+
+
+def results_of(of: Primal, arguments: Any, argnums: Any, wanted: Any) -> tuple[Any, Any]:
+    """The graph and the signature of what a Jacobian differentiates: the results."""
+    return of.graph, of.spec
+
+
+def gradient_of(of: Primal, arguments: Any, argnums: Any, wanted: Any) -> tuple[Any, Any]:
+    """The graph and the signature of what a Hessian differentiates: the gradient."""
+    import numpy
+
+    of.check_scalar()
+    graph = adjoints(of.graph, wanted, [of.one_head()])
+    spec, nodes = in_arguments(arguments, argnums, graph.outputs[of.size :])
+    nodes = numpy.concatenate((nodes, graph.outputs[of.count : of.size]))
+    return optimized(graph._replace(outputs=nodes)), spec
+
+
+def matrix_at(
+    rows_of: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool, sparse: bool
+) -> Callable[..., Any]:
+    """What finds the matrix at the inputs of a program."""
+    given = rows_of, checked_argnums(argnums), bool(has_aux)
+    if sparse and isinstance(argnums, (tuple, list)):
+        raise TypeError(f"a sparse matrix is by one argument: argnums={argnums!r} must be a number")
+
+    def derive(program: Program, inputs: Any) -> Any:
+        if sparse:
+            found = sparse_matrix(program, inputs, given)
+        elif numbers_alone(inputs):
+            found = dense_matrix(program, inputs, given)
         else:
-            graph = adjoints(graph, wanted, unit_vectors(numpy.arange(size), size))
-        graph = optimized(graph._replace(outputs=graph.outputs[size:]))
-        found = objects(recorded(self.program, graph, self.operands), (size * columns,))
-        return found.reshape(columns, size).T if forward else found.reshape(size, columns)
+            return outcome(program, (matrix_of_values, *given), inputs)
+        return (found, outcome(program, (value_program,), inputs)[1]) if has_aux else found
 
-    def sparse(
-        self, key: Any, make: Callable[[], Any], wanted: Any, size: int, symmetric: bool
-    ) -> Any:
-        """The Jacobian of a graph of `size` outputs by the inputs wanted, a csr_array."""
-        try:
-            from scipy.sparse import csr_array
-        except ImportError as error:
-            raise ImportError("sparse=True needs scipy: pip install micrograd_c[sparse]") from error
-        if isinstance(self.operands, list):
-            raise TypeError("sparse=True takes numbers, no Values, and not while tracing")
-
-        def elements() -> Any:
-            graph, starts, columns = compressed(make(), wanted, size, symmetric)
-            return flat_program(self.program, graph, 0), starts, columns
-
-        flat, starts, columns = self.once(key, elements)
-        data = evaluated(flat, self.operands, ())
-        return csr_array((data, columns.copy(), starts.copy()), (size, int(wanted.sum())))
+    return derive
 
 
-def shaping(outputs: Any) -> Callable[..., Any]:
-    """What makes arrays of outputs: of floats, or of the Values in a list."""
-    return objects if isinstance(outputs, list) else reshaped
+class Matrix:
+    """What is differentiated by what."""
+
+    def __init__(self, program: Program, rows_of: Callable[..., Any], argnums: Any, has_aux: bool):
+        self.of = Primal(program, has_aux)
+        self.arguments, self.wanted = by(program, argnums)
+        self.argnums = argnums
+        graph, self.spec = rows_of(self.of, self.arguments, argnums, self.wanted)
+        self.size, self.columns = end_of(self.spec, 0)[1], int(self.wanted.sum())
+        self.graph = graph._replace(outputs=graph.outputs[: self.size])
+        self.aux = graph.outputs[self.size :]
+        self.forward = self.columns <= self.size
+
+    def structure(self, numbers: Any) -> Any:
+        """The matrix in its structure, of an array [size, columns]."""
+        rows = Rows(numbers, self.arguments, self.argnums)
+        return assembled_result(self.spec, rows, rows.of_array)
+
+
+def matrix_of_values(program: Program, *given: Any) -> Program:
+    import numpy
+
+    m = Matrix(program, *given)
+    if m.forward:
+        graph = tangents(m.graph, unit_vectors(numpy.nonzero(m.wanted)[0], len(m.wanted)))
+        nodes = graph.outputs[m.size :].reshape(m.columns, m.size).T
+    else:
+        graph = adjoints(m.graph, m.wanted, unit_vectors(numpy.arange(m.size), m.size))
+        nodes = graph.outputs[m.size :].reshape(m.size, m.columns)
+    spec, leaves = spec_and_leaves(m.structure(nodes))
+    return flat(program, graph, m.of.with_aux(m.aux, (spec, numpy.array(leaves, numpy.int32))))
+
+
+def swept_matrix(program: Program, *given: Any) -> tuple[Program, Any, Matrix]:
+    """A program of one column, or row; the seeds of all of them; and what they are of."""
+    import numpy
+
+    m = Matrix(program, *given)
+    if m.forward:
+        graph = tangents(m.graph, [m.of.direction(m.wanted)])
+    else:
+        heads = numpy.arange(program.inputs, program.inputs + m.size, dtype=numpy.int32)
+        graph = adjoints(m.graph, m.wanted, [heads])
+    seeds = numpy.eye(min(m.columns, m.size))
+    return flat(program, graph, of_array(graph.outputs[m.size :]), len(seeds)), seeds, m
+
+
+def dense_matrix(program: Program, inputs: Any, given: tuple[Any, ...]) -> Any:
+    one, seeds, m = derived(program, (swept_matrix, *given))
+    found = evaluated_along(one, inputs, seeds)
+    return m.structure(found if m.forward else found.T)
+
+
+def elements(program: Program, *given: Any) -> tuple[Program, Any, Any, tuple[int, int]]:
+    """A program of the elements that may be other than 0; their pattern as CSR; the shape."""
+    m = Matrix(program, *given)
+    graph, starts, columns = compressed(
+        m.graph, m.wanted, m.size, symmetric=given[0] is gradient_of
+    )
+    return flat(program, graph, of_array(graph.outputs)), starts, columns, (m.size, m.columns)
+
+
+def sparse_matrix(program: Program, inputs: Any, given: tuple[Any, ...]) -> Any:
+    try:
+        from scipy.sparse import csr_array
+    except ImportError as error:
+        raise ImportError("sparse=True needs scipy: pip install micrograd_c[sparse]") from error
+    if not numbers_alone(inputs):
+        raise TypeError("sparse=True takes numbers, no Values, and not while tracing")
+    of_elements, starts, columns, shape = derived(program, (elements, *given))
+    return csr_array((evaluated(of_elements, inputs), columns.copy(), starts.copy()), shape)
+
+
+def of_array(nodes: Any) -> Part:
+    """A part that is an array of one dimension."""
+    return (("a", (len(nodes),), "f"),), nodes
 
 
 class Rows:
@@ -488,16 +593,6 @@ class Rows:
             return part.reshape(len(part), len(matrix)).T.reshape(shape + inner)
 
         return assembled(self.arguments, self.argnums, columns, array)
-
-
-def joined(parts: Iterable[Any]) -> Any:
-    """Several operands as one array, or where there are Values among them, one list."""
-    import numpy
-
-    parts = list(parts)
-    if any(isinstance(part, list) for part in parts):
-        return [x for part in parts for x in part]
-    return numpy.concatenate(parts or [numpy.empty(0)])
 
 
 def places_of(wanted: Any) -> Any:

@@ -1,33 +1,28 @@
-# Programs within other graphs: a function is traced for itself alone while another one is, or on Values of the
-# tape; a graph made of its own (its derivative, say) is put on the tape, where it is recorded like anything else.
+# What is made of programs: their derivatives, which are programs of flat inputs, kept with the one they are of.
+# They are evaluated, called as one node of the tape for each result, or recorded there: while a trace is on, too,
+# where the function itself is traced for this call alone.
+
+cdef enum:
+    MOST_CALLED = 16    # results of a call of Values, each of which takes a reverse sweep: more are recorded
+
 
 def point(Callable function, tuple args, dict keywords):
-    """The program of a function for these arguments, and their numbers, flat: (program, float64[n]).
+    """A function at one point: its program for these arguments, and the inputs there, (Program, Inputs).
 
-    Where there are Values among the arguments, or this thread is tracing, the program is traced for this call
-    alone, captures what it finds, and is given with a list of numbers and Values.
+    While this thread is tracing, the function is traced for this call alone, and captures what it finds.
     """
     cdef Inputs inputs = function.take_inputs(args, keywords)
     cdef Program program
-    operands = operands_in(inputs)
-    if (inputs.values is not None or tracing()) and isinstance(function, Function):
+    if isinstance(function, Function) and tracing():
         program = nested_program(<Function> function, inputs)
     else:
         program = function.program_of(inputs, None)
     check_indices(program, inputs.numbers)     # a derivative may do without the table that limits an index
-    return program, operands if inputs.values is None and not tracing() else list(operands)
-
-
-cdef object numbers_of(Inputs inputs):
-    import numpy
-    cdef object numbers = numpy.empty(inputs.count)
-    if inputs.count:
-        memcpy(address(numbers), inputs.numbers, inputs.count * sizeof(double))
-    return numbers
+    return program, inputs
 
 
 cdef Program nested_program(Function function, Inputs inputs):
-    """The program of a function, traced anew, perhaps within another trace, whose Values it may capture."""
+    """The program of a function, traced anew within another trace, whose Values it may capture."""
     global trace
     cdef Trace outer
     with trace_lock:
@@ -39,25 +34,36 @@ cdef Program nested_program(Function function, Inputs inputs):
             trace = outer
 
 
-cdef object operands_in(Inputs inputs):
-    """The numbers of inputs, float64[n]; or where there are Values among them a list of both."""
+cdef list operands_in(Inputs inputs):
+    """The numbers of inputs, and in their places the Values."""
     cdef Py_ssize_t k
-    if inputs.values is None:
-        return numbers_of(inputs)
-    operands = [inputs.numbers[k] for k in range(inputs.count)]
-    for k, value in inputs.values:
+    cdef list operands = [inputs.numbers[k] for k in range(inputs.count)]
+    for k, value in inputs.values or ():
         operands[k] = value
     return operands
 
 
+cdef Inputs joined(tuple parts):
+    """Several inputs as one; without their signatures."""
+    cdef Inputs into = Inputs.__new__(Inputs)
+    cdef Inputs part
+    for part in parts:
+        make_room(into, part.count)
+        memcpy(into.numbers + into.count, part.numbers, part.count * sizeof(double))
+        if part.values is not None:
+            into.values = (into.values or []) + [(into.count + k, value) for k, value in part.values]
+        into.count += part.count
+    return into
+
+
 def operands_like(x, name, like):
-    """The numbers and Values of a structure of that signature: ValueError where it has another."""
+    """The inputs of a structure of that signature: ValueError where it has another."""
     cdef Inputs inputs = Inputs.__new__(Inputs)
     inputs.argument = name
     take_apart(inputs, ordered_like(x, iter(like)), 0)
     if inputs.spec != list(like) and floats_of(inputs.spec) != floats_of(like):
         raise ValueError(f'{name} must have the structure ({spec_text(like)}), not ({spec_text(inputs.spec)})')
-    return operands_in(inputs)
+    return inputs
 
 
 def ordered_like(x, items):
@@ -98,31 +104,52 @@ def replayed(Program program, list values):
     return call_one(program, inputs)
 
 
-def flat_program(Program of, graph, seeds):
+def flat_program(Program of, graph, seeds, result_spec):
     """The program of a graph made from that of another: of an array of its inputs and one of `seeds` more."""
-    graph = optimized(graph)
     spec = ('a', (of.input_count,), 'f'), ('a', (seeds,), 'f')
-    cdef Program program = new_program(graph, of.captured, spec, (('a', (len(graph.outputs),), 'f'),), {},
-                                       ('inputs', 'seeds'), True, {})
+    cdef Program program = new_program(optimized(graph), of.captured, spec, result_spec, {}, ('inputs', 'seeds'),
+                                       True, {})
     program.made_from, program.by_reference = of.made_from, of.by_reference
     return program
 
 
-cdef Inputs flat_inputs(Program program, parts):
-    """The inputs of a flat program, from arrays of numbers."""
-    cdef Inputs inputs = Inputs.__new__(Inputs)
-    for part in parts:
-        take_array_apart(inputs, part, 0)
-    if inputs.count != program.input_count:
-        raise ValueError(f'the program takes {program.input_count} numbers, not {inputs.count}')
-    return inputs
+cpdef object derived(Program program, tuple key):
+    """What key[0](program, *key[1:]) makes of a program, once."""
+    found = program.derived.get(key)
+    if found is None:
+        found = program.derived[key] = key[0](program, *key[1:])
+    return found
 
 
-def evaluated(Program program, inputs, seeds):
+def outcome(Program program, tuple key, *parts):
+    """The results of a flat program that is derived from another (see `derived`), at the inputs given.
+
+    Of numbers, they are numbers. Where there are Values among the inputs, they are nodes of the tape with these for
+    parents, or where there are many, with the operations between. So they are while this thread is tracing.
+    """
+    cdef Program flat = derived(program, key)
+    cdef Inputs inputs = parts[0] if len(parts) == 1 else joined(parts)
+    cdef Py_ssize_t k
+    if not tracing():
+        if inputs.values is None:
+            return Assembly(flat.result_spec, evaluated(flat, inputs), reshaped).next()
+        for k, value in inputs.values:
+            inputs.numbers[k] = node_at(index_of(value)).data
+        if flat.single or len(flat.graph.outputs) <= MOST_CALLED:
+            return call_one(flat, inputs)
+    return Assembly(flat.result_spec, recorded(flat, operands_in(inputs)), objects).next()
+
+
+cpdef bint numbers_alone(Inputs inputs):
+    """Whether derivatives at these inputs are numbers: there are no Values among them, and no trace is on."""
+    return inputs.values is None and not tracing()
+
+
+def evaluated(Program program, Inputs inputs):
     """The outputs of a flat program, float64[m]: numbers alone, nothing is left on the tape."""
     import numpy
     cdef Code code = code_for(program, None, None, False, False)
-    cdef Buffers buffers = begun(program, code, flat_inputs(program, (inputs, seeds)).numbers)
+    cdef Buffers buffers = begun(program, code, inputs.numbers)
     cdef Py_ssize_t k
     outputs = numpy.empty(code.outputs)
     cdef double *to = <double *> address(outputs)
@@ -133,7 +160,7 @@ def evaluated(Program program, inputs, seeds):
     return outputs
 
 
-def evaluated_along(Program program, directions, inputs):
+def evaluated_along(Program program, Inputs inputs, directions):
     """The outputs of a flat program for many seeds, float64[m, k]: of directions[:, j] in column j."""
     import numpy
     cdef Py_ssize_t k, count = directions.shape[1]
@@ -145,9 +172,10 @@ def evaluated_along(Program program, directions, inputs):
     cdef Job job
     if not count:
         return numpy.empty((len(program.graph.outputs), 0))
-    samples.one = flat_inputs(program, (inputs, directions[:, 0]))
+    samples.one = joined((inputs,))
+    take_array_apart(samples.one, directions[:, 0], 0)
     samples.count = count
-    columns = columns_of(len(inputs), len(directions), directions)
+    columns = columns_of(inputs.count, len(directions), directions)
     columns.to_input, columns.to_sample = count, 1
     samples.columns.append(columns)
     code = code_for(program, mapped_inputs(samples), None, False, False)
@@ -166,12 +194,12 @@ def evaluated_along(Program program, directions, inputs):
     return outputs
 
 
-def recorded(Program program, graph, list operands):
-    """Put a graph made from that of a program on the tape: its outputs, as Values.
+cdef list recorded(Program program, list operands):
+    """Put the graph of a program on the tape: its outputs, as Values.
 
     operands: the numbers and Values that are the inputs.
     """
-    cdef Arrays g = arrays_of(graph)
+    cdef Arrays g = arrays_of(program.graph)
     cdef Py_ssize_t i, e
     cdef list nodes = []
     cdef int op
@@ -186,7 +214,7 @@ def recorded(Program program, graph, list operands):
             nodes.append(recorded_nary(op, [nodes[g.edges[e]] for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i])]))
         else:
             nodes.append(recorded_op(op, nodes[g.lhs[i]], nodes[g.rhs[i]]))
-    return [result_of(nodes[i]) for i in graph.outputs.tolist()]
+    return [result_of(nodes[i]) for i in program.graph.outputs.tolist()]
 
 
 cdef object result_of(x):

@@ -462,11 +462,7 @@ cdef class Function(Callable):
         """By name where it is found so; else the function alone, to be traced anew."""
         if self.instance is not None:
             return getattr, (self.instance, self.function.__name__)
-        found = sys.modules.get(getattr(self, '__module__', None))
-        name = getattr(self, '__qualname__', '')
-        for part in name.split('.'):
-            found = getattr(found, part, None)
-        return name if found is self else (Function, (self.function, self.optimize, self.verify))
+        return global_name(self) or (Function, (self.function, self.optimize, self.verify))
 
     @property
     def programs(self):
@@ -496,6 +492,15 @@ cdef class Function(Callable):
         name = getattr(self.function, '__qualname__', repr(self.function))
         count = len(self.traces.programs)
         return f"<compiled {name}, {count} program{'s' * (count != 1)}>"
+
+
+def global_name(x):
+    """The name by which x is found in its module, or None."""
+    found = sys.modules.get(getattr(x, '__module__', None))
+    name = getattr(x, '__qualname__', '')
+    for part in name.split('.'):
+        found = getattr(found, part, None)
+    return name if found is x else None
 
 
 def forgetting(function, key):

@@ -715,12 +715,9 @@ def reshaped(numbers, shape):
     return numbers.reshape(shape)
 
 
-def gradient_at(Callable function, tuple args, dict keywords, argnums, has_aux):
+def gradient_at(Program program, Inputs inputs, argnums, has_aux):
     """(value, gradient) of a function of numbers; None where there are Values among them or a trace is on."""
-    cdef Inputs inputs = function.take_inputs(args, keywords)
-    if inputs.values is not None or tracing():
-        return None
-    return value_and_gradient(function.program_of(inputs, None), inputs, argnums, has_aux)
+    return value_and_gradient(program, inputs, argnums, has_aux) if numbers_alone(inputs) else None
 
 
 cdef tuple value_and_gradient(Program program, Inputs inputs, argnums, has_aux):

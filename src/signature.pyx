@@ -587,11 +587,16 @@ def eager_arguments(args, keywords, names):
     return values, args, keywords
 
 
+def spec_and_leaves(result):
+    """The signature of a result, and the Values and numbers that it holds."""
+    cdef list spec = [], leaves = []
+    take_result_apart(result, spec, leaves, 0)
+    return spec, leaves
+
+
 def flat_results(result):
     """The Values and numbers that a result holds, from left to right."""
-    cdef list leaves = []
-    take_result_apart(result, [], leaves, 0)
-    return leaves
+    return spec_and_leaves(result)[1]
 
 
 @cython.wraparound(True)

@@ -822,7 +822,9 @@ def test_the_same_value_twice():
 def test_long_recorded_graphs_survive_collecting(nursery):
     """Derivatives recorded on the tape, with a collect after every operation and without."""
     x = [Value(float(k % 7) - 3) for k in range(60)]
-    found = mg.grad(rosenbrock)(x)
+    gradient = mg.grad(rosenbrock)
+    gradient(x)
+    found = gradient(x)
     assert numbers(found) == near(rosenbrock_gradient(numbers(x)))
     mg.sum(d * d for d in found).backward()
     g, h = rosenbrock_gradient(numbers(x)), rosenbrock_hessian(numbers(x))
@@ -875,8 +877,9 @@ def test_random_functions_against_backward(function, direction):
     pushed = mg.jvp(function, (np.array(AT),), (u,))[1]
     assert abs(pushed - eager @ u) <= 10 * scale
     assert np.abs(mg.vjp(function, AT)[1](1.0)[0] - eager).max() <= scale
-    recorded = mg.grad(function)(leaves)
-    assert np.abs(numbers(recorded) - eager).max() <= scale
+    for _ in range(2):  # what the first call derives, the second one finds
+        recorded = mg.grad(function)(leaves)
+        assert np.abs(numbers(recorded) - eager).max() <= scale
     # second derivatives: dense, as products, and by backward of the recorded gradient
     hessian = mg.hessian(function)(np.array(AT))
     scale = 1e-9 * (1 + np.abs(hessian).max())
