@@ -74,7 +74,8 @@ def take(rows: Sequence[Any], index: int) -> Any:
     rows: a sequence of Values, of numbers, or of lists of them of one length, such as an embedding.
     index: an integer; negative ones count from the end, as in lists. IndexError if it is out of
     range. An integer argument of a compiled function stays an input of the program when it is used
-    here, and the gradient goes to the rows that were taken.
+    here, also within a function whose derivative is taken inside; and the gradient goes to the
+    rows that were taken.
 
     >>> table = [[Value(1.0), Value(2.0)], [Value(3.0), Value(4.0)]]
     >>> take(table, 1)[0].data

@@ -17,6 +17,10 @@ def point(Callable function, tuple args, dict keywords):
         program = nested_program(<Function> function, inputs)
     else:
         program = function.program_of(inputs, None)
+    if inputs.integers is not None:     # those that Python used within are part of the trace around, too
+        for k, integer in inputs.integers:
+            if k in program.baked:
+                integer._baked.setdefault(integer._input, program.used.get(k) or user_line())
     check_indices(program, inputs.numbers)     # a derivative may do without the table that limits an index
     return program, inputs
 
@@ -35,11 +39,13 @@ cdef Program nested_program(Function function, Inputs inputs):
 
 
 cdef list operands_in(Inputs inputs):
-    """The numbers of inputs, and in their places the Values."""
+    """The numbers of inputs, and in their places the Values and traced integers."""
     cdef Py_ssize_t k
     cdef list operands = [inputs.numbers[k] for k in range(inputs.count)]
     for k, value in inputs.values or ():
         operands[k] = value
+    for k, integer in inputs.integers or ():
+        operands[k] = integer._node
     return operands
 
 
@@ -52,6 +58,8 @@ cdef Inputs joined(tuple parts):
         memcpy(into.numbers + into.count, part.numbers, part.count * sizeof(double))
         if part.values is not None:
             into.values = (into.values or []) + [(into.count + k, value) for k, value in part.values]
+        if part.integers is not None:
+            into.integers = (into.integers or []) + [(into.count + k, x) for k, x in part.integers]
         into.count += part.count
     return into
 
@@ -63,6 +71,9 @@ def operands_like(x, name, like):
     take_apart(inputs, ordered_like(x, iter(like)), 0)
     if inputs.spec != list(like) and floats_of(inputs.spec) != floats_of(like):
         raise ValueError(f'{name} must have the structure ({spec_text(like)}), not ({spec_text(inputs.spec)})')
+    for _, integer in inputs.integers or ():
+        number_of_integer(integer)  # it stands for a float
+    inputs.integers = None
     return inputs
 
 
@@ -252,7 +263,9 @@ cdef object recorded_nary(int op, list operands):
         return where(*operands)
     if op == OP_PLAIN:
         return operands[0].detach() if isinstance(operands[0], Value) else operands[0]
-    index, rows = operands[0], operands[1:]     # an integer, which is no Value
+    index, rows = operands[0], operands[1:]
+    if isinstance(index, Value):    # an integer of the trace that is on
+        return take_node(rows, index)
     if not -len(rows) <= index < len(rows):
         raise IndexError(f'index {index:.0f} is out of range for mg.take from {len(rows)} rows')
     return rows[int(index)]

@@ -389,7 +389,7 @@ def adjoints(graph, wanted, heads):
 cdef int pass_adjoint(Draft draft, const Arrays *g, Py_ssize_t i, int32_t adjoint, const uint8_t *flags,
                       Adjoints *sums) except -1:
     """Add to the adjoints of the operands of node i their share of its own."""
-    cdef Py_ssize_t e, begin = g.lhs[i], end = begin + g.rhs[i]
+    cdef Py_ssize_t e, first, begin = g.lhs[i], end = begin + g.rhs[i]
     cdef int32_t a = g.lhs[i], b = g.rhs[i], index, test, zero
     cdef int op = g.op[i]
     cdef const int32_t *edges = g.edges
@@ -413,9 +413,12 @@ cdef int pass_adjoint(Draft draft, const Arrays *g, Py_ssize_t i, int32_t adjoin
             add_product(sums, edges[begin + 2], 0, folded_where(draft, edges[begin], zero, adjoint))
     elif op == OP_TAKE:
         zero = draft.constant(0)
-        index = edges[begin]    # counted from the end where it is negative
-        test = draft.node(OP_NEG, index, index)
-        index = folded_where(draft, test, draft.node(OP_ADD, index, draft.constant(end - begin - 1)), index)
+        rows = [draft.constant(e - begin - 1) for e in range(begin + 1, end)]
+        first = draft.made.edge_count
+        draft.edge(edges[begin])    # the index, counted from the end where it is negative, and limited as it was
+        for row in rows:
+            draft.edge(row)
+        index = draft.nary(OP_TAKE, first)
         for e in range(begin + 1, end):
             if flags[edges[e]]:     # where the square of index - row is 0
                 test = folded_op(draft, OP_SUB, index, draft.constant(e - begin - 1))

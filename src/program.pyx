@@ -256,8 +256,10 @@ def limits_of(graph):
     import numpy
     limits = {}
     for i in numpy.nonzero(graph.op == OP_TAKE)[0].tolist():
-        k, rows = int(graph.rhs[graph.edges[graph.lhs[i]]]), int(graph.rhs[i]) - 1
-        limits[k] = min(rows, limits.get(k, rows))
+        index, rows = graph.edges[graph.lhs[i]], int(graph.rhs[i]) - 1
+        if graph.lhs[index] == INPUT:   # not captured: of a trace around, whose own program has the limit
+            k = int(graph.rhs[index])
+            limits[k] = min(rows, limits.get(k, rows))
     return tuple(limits.items())
 
 

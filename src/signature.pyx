@@ -21,6 +21,7 @@ cdef class Inputs:
     cdef double *numbers
     cdef Py_ssize_t count, room
     cdef list values        # (number of the input, Value), or None
+    cdef list integers      # (number of the input, Integer of the trace that is on), or None
     cdef object argument    # the name of the argument being taken apart, for errors
 
     def __cinit__(self):
@@ -66,6 +67,11 @@ cdef int take_apart(Inputs into, object x, int depth) except -1:
         if -LONGEST <= x <= LONGEST:
             return add_number(into, x, 'i')
         into.spec.append(('=', int, x))
+    elif type(x) is Integer and tracing():
+        if into.integers is None:
+            into.integers = []
+        into.integers.append((into.count, x))
+        add_number(into, x._number, 'i')
     elif isinstance(x, (bool, str)) or x is None:
         into.spec.append(('=', type(x), x))
     elif type(x) is list or type(x) is tuple:

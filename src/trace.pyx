@@ -393,8 +393,8 @@ cdef object lifted(Lift *lift, list results, Py_ssize_t count):
 class Integer:
     """What stands for an integer argument while a function is traced.
 
-    Handed to `take`, it stays an input of the program. Whatever else is asked of it, its number becomes
-    part of the signature.
+    Handed to `take`, it stays an input of the program, also by a function whose derivative is taken meanwhile,
+    be it an argument of that one or not. Whatever else is asked of it, its number becomes part of the signature.
     """
     __slots__ = ('_number', '_input', '_node', '_baked')
     __class__ = int

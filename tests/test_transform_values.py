@@ -1,4 +1,4 @@
-"""Derivatives given Values: kept programs, called again as nodes of the tape.
+"""Derivatives given Values: kept programs, called again as nodes of the tape; traced integers.
 
 The references are closed forms, mpmath, and floats through the same derivative, which
 test_transform.py and test_transform_structures.py compare with JAX, mpmath and complex steps.
@@ -15,7 +15,7 @@ import pytest
 from reference import live_nodes
 
 import micrograd_c as mg
-from micrograd_c import Value
+from micrograd_c import TraceError, Value
 
 Pair = collections.namedtuple("Pair", "first second")
 
@@ -381,6 +381,173 @@ def test_indices_of_values_are_checked_at_each_call():
         with pytest.raises(IndexError, match="index 2 .* from 2 rows"):
             gradient(c, 2)
     assert len(gradient.programs) == 1
+
+
+# ---- traced integers
+
+
+def picked(c, j):
+    return mg.take(list(c), j) ** 2 * c[0]
+
+
+def picked_gradient(c, j):
+    """Of c[j]^2 c[0]."""
+    found = np.zeros(len(c))
+    found[j] = 2 * c[j] * c[0]
+    found[0] += c[j] ** 2
+    return found
+
+
+def picked_hessian(c, j):
+    found = np.zeros((len(c), len(c)))
+    found[j, j] += 2 * c[0]
+    found[0, j] += 2 * c[j]
+    found[j, 0] += 2 * c[j]
+    return found
+
+
+C = np.array([1.5, 2.0, -3.0])
+INDICES = [0, 1, 2, -1, -2, -3]
+UNIT = np.array([1.0, 0.5, 2.0])
+
+BY_INTEGERS = {
+    "grad, receives": (mg.grad(picked), picked_gradient),
+    "grad, closes over": (lambda c, j: mg.grad(lambda c: picked(c, j))(c), picked_gradient),
+    "grad, by keyword": (lambda c, j: mg.grad(picked)(c, j=j), picked_gradient),
+    "grad, both": (lambda c, j: mg.grad(lambda c, k: picked(c, k) + picked(c, j))(c, j),
+                   lambda c, j: 2 * picked_gradient(c, j)),
+    "value_and_grad": (lambda c, j: mg.value_and_grad(picked)(c, j)[1], picked_gradient),
+    "aux": (lambda c, j: mg.grad(lambda c, j: (picked(c, j), c[0]), has_aux=True)(c, j)[0],
+            picked_gradient),
+    "jacobian": (lambda c, j: mg.jacobian(lambda c: [picked(c, j)])(c)[0], picked_gradient),
+    "jvp": (lambda c, j: mg.jvp(lambda c: picked(c, j), (c,), (UNIT,))[1],
+            lambda c, j: picked_gradient(c, j) @ UNIT),
+    "vjp": (lambda c, j: mg.vjp(lambda c: picked(c, j), c)[1](1.0)[0], picked_gradient),
+    "hessian": (mg.hessian(picked), picked_hessian),
+    "hessian, closes over": (lambda c, j: mg.hessian(lambda c: picked(c, j))(c), picked_hessian),
+    "hvp": (lambda c, j: mg.hvp(lambda c: picked(c, j), c, UNIT),
+            lambda c, j: picked_hessian(c, j) @ UNIT),
+    "jacobian of grad": (mg.jacobian(mg.grad(picked)), picked_hessian),
+    "grad of grad": (
+        lambda c, j: mg.grad(lambda c: mg.dot(mg.grad(picked)(c, j), UNIT))(c),
+        lambda c, j: picked_hessian(c, j) @ UNIT),
+    "of a compiled function": (mg.grad(mg.compile(picked)), picked_gradient),
+    "a linear function": (mg.grad(lambda c, j: mg.take(list(c), j) * 2.0),
+                          lambda c, j: 2.0 * np.eye(3)[j]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_INTEGERS)
+def test_one_program_for_every_integer(name):
+    """What an inner derivative closes over or receives stays an input of the program."""
+    function, expected = BY_INTEGERS[name]
+    compiled = mg.compile(function)
+    for j in INDICES:
+        assert numbers(compiled(C, j)) == near(expected(C, j)), j
+        assert numbers(compiled(values(C), j)) == near(expected(C, j)), j
+    assert [program.baked for program in compiled.programs] == [{}, {}]  # of numbers, of Values
+    found = compiled.map(mg.shared(C), np.array(INDICES))
+    assert found == near(np.array([expected(C, j) for j in INDICES]))
+    for outside in (3, -4):
+        with pytest.raises(IndexError, match=f"index {outside}.* from 3 rows"):
+            compiled(C, outside)
+        with pytest.raises(IndexError, match=f"index {outside}.* from 3 rows"):
+            compiled.map(mg.shared(C), np.array([0, outside]))
+    assert compiled.check(C, 1) < 1e-12
+    assert len(compiled.programs) == 2
+
+
+def test_values_are_followed_back_through_what_an_integer_picks():
+    compiled = mg.compile(lambda c, j: mg.sum(mg.grad(picked)(c, j)))
+    for j in INDICES:
+        c = values(C)
+        out = compiled(c, j)
+        assert out.data == near(picked_gradient(C, j).sum())
+        assert gradient_of(out, c) == near(picked_hessian(C, j).sum(0).tolist())
+
+
+def test_arrays_and_structures_of_integers_within_inner_derivatives():
+    def function(c, which):
+        return mg.sum(mg.take(list(c), j) ** 2 for j in which["rows"]) * mg.take(
+            list(c), which["one"]
+        )
+
+    def expected(c, rows, one):
+        squares = sum(c[j] ** 2 for j in rows)
+        found = np.zeros(3)
+        found[one] = squares
+        for j in rows:
+            found[j] += 2 * c[j] * c[one]
+        return found
+
+    for make in (np.array, list, tuple):
+        compiled = mg.compile(mg.grad(function))
+        for rows, one in (([0, 2], 1), ([1, 1], -1), ([-1, 0], 0)):
+            found = compiled(C, {"rows": make(rows), "one": one})
+            assert numbers(found) == near(expected(C, rows, one))
+        assert len(compiled.programs) == 1
+
+
+def test_tables_of_rows_by_an_integer_of_an_inner_derivative():
+    table = np.arange(1.0, 7.0).reshape(3, 2)
+
+    def function(table, j):
+        row = mg.take(table, j)
+        return row[0] * row[1] ** 2
+
+    compiled = mg.compile(mg.grad(function))
+    for j in INDICES:
+        a, b = table[j]
+        expected = np.zeros((3, 2))
+        expected[j] = b * b, 2 * a * b
+        assert numbers(compiled(table, j)) == near(expected)
+    assert len(compiled.programs) == 1
+
+
+def test_integers_that_an_inner_function_uses_as_numbers_are_part_of_the_signature():
+    """Of the outer program, too: it has as many as there are numbers; and names the line."""
+
+    def inner(c, j):
+        return c[j] ** 2 * c[0]  # the line
+
+    for function in (mg.grad(inner), lambda c, j: mg.grad(lambda c: inner(c, j))(c)):
+        compiled = mg.compile(function)
+        for j in (0, 1, 2, 1, 0):
+            assert numbers(compiled(C, j)) == near(picked_gradient(C, j))
+        assert [program.baked for program in compiled.programs] == [{3: 0}, {3: 1}, {3: 2}]
+        with pytest.raises(TraceError, match="in inner: return c.*# the line") as error:
+            compiled.map(mg.shared(C), np.array([0, 1]))
+        assert "mg.take" in str(error.value)
+
+
+def test_integers_as_tangents_are_part_of_the_signature():
+    compiled = mg.compile(lambda x, j: mg.jvp(lambda x: x**3, (x,), (j,))[1])
+    for j in (1, 2, 1):
+        assert compiled(2.0, j).data == 12 * j
+    assert len(compiled.programs) == 2
+
+
+def test_integers_of_a_program_that_is_differentiated_while_tracing():
+    def inner(c, j, n):
+        return mg.take(list(c), j) ** n
+
+    c = C.tolist()
+    program = mg.compile(inner).program(c, 0, 2)
+    compiled = mg.compile(mg.grad(program))
+    for j in INDICES:
+        assert numbers(compiled(c, j, 2)) == near(2 * C[j] * np.eye(3)[j])
+    assert len(compiled.programs) == 1 and list(compiled.programs[0].baked.values()) == [2]
+    with pytest.raises(ValueError, match="traced for 2.* not 3"):
+        compiled(c, 0, 3)
+
+
+def test_saved_programs_of_inner_derivatives_check_their_indices(tmp_path):
+    compiled = mg.compile(mg.grad(lambda c, j: mg.take(list(c), j) * 2.0))
+    compiled.program(C, 0).save(tmp_path / "program.npz")
+    loaded = mg.load(tmp_path / "program.npz")
+    assert numbers(loaded(C, -1)).tolist() == [0, 0, 2]
+    with pytest.raises(IndexError, match="index 3"):
+        loaded(C, 3)
 
 
 # ---- programs and clear()
