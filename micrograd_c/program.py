@@ -347,9 +347,7 @@ def _loaded(content: bytes) -> Program:
     spec = tuple(_spec_item_in(item) for item in signature["spec"])
     results = tuple(_spec_item_in(item) for item in signature["results"])
     inputs = _check_spec(spec, "arguments")
-    count = _check_spec(results, "results", one=True)
-    if count != len(arrays["outputs"]) or "i" in results:
-        raise ValueError("the results are not as many as the outputs")
+    _check_spec(results, "results", one=True)
     names = tuple(signature["names"])
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a parameter's name is not a string")

@@ -234,6 +234,9 @@ def restored_program(arrays, numbers, spec, result_spec, baked, names, optimize)
         inputs += argument.count
     check_graph(graph, inputs, len(numbers))
     check_leaves(graph)
+    end, outputs, has_integers = end_of(result_spec, 0)
+    if end != len(result_spec) or outputs != len(graph.outputs) or has_integers:
+        raise ValueError('the results are not as many as the outputs')
     integers = set(integer_inputs(spec))
     for k, _ in limits_of(graph):
         if k not in integers:

@@ -555,3 +555,10 @@ def test_a_pickle_that_was_tampered_with_does_no_harm(state):
             except (AttributeError, TypeError, ValueError):
                 pass
     assert answers(program, args) == expected
+
+
+def test_a_state_with_fewer_outputs_than_results_is_refused():
+    make, (arrays, *state) = mg.compile(lambda x: x * 2.0).program(1.0).__reduce__()
+    for outputs in (arrays[5][:0], np.repeat(arrays[5], 2)):
+        with pytest.raises(ValueError, match="results"):
+            make((*arrays[:5], outputs), *state)
