@@ -18,6 +18,7 @@ def point(Callable function, tuple args, dict keywords):
     else:
         program = function.program_of(inputs, None)
     if inputs.integers is not None:     # those that Python used within are part of the trace around, too
+        from micrograd_c.lines import user_line
         for k, integer in inputs.integers:
             if k in program.baked:
                 integer._baked.setdefault(integer._input, program.used.get(k) or user_line())
