@@ -43,6 +43,7 @@ from micrograd_c.dropin import (
     uninstall,
     unload_ipython_extension,
 )
+from micrograd_c.nans import debug_nans
 from micrograd_c.program import compile, load
 from micrograd_c.transform import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
@@ -59,6 +60,7 @@ __all__ = [
     "array",
     "autograd",
     "compile",
+    "debug_nans",
     "dot",
     "engine",
     "get_data",

@@ -668,6 +668,22 @@ def retraced(program: Program, numbers: NDArray[np.float64]) -> Traced | None:
 def global_name(x: Any) -> str | None:
     """The name by which x is found in its module, or None."""
 
+def set_debug_nans(flag: bool) -> bool:
+    """Whether this thread looks for what makes nans and infinities; returns what it was before."""
+
+def first_made(
+    graph: Graph,
+    numbers: NDArray[np.float64],
+    captured: NDArray[np.float64],
+    wanted: Any,
+    by_captured: bool,
+    heads: int,
+) -> tuple[int, bool, NDArray[np.float64], NDArray[np.float64]] | None:
+    """What in a graph makes the first nan or infinity out of finite numbers.
+
+    (node, in reverse, values, adjoints), or None.
+    """
+
 def get_isa() -> str:
     """The instruction set that programs run with: 'baseline', 'avx2' or 'avx512'.
 

@@ -204,17 +204,23 @@ def instructions(
     for i, op in enumerate(graph.op.tolist()):
         if not op:
             continue
-        if op > len(OPS):
-            yield i, *_nary(OP_NAMES[op], edges[lhs[i] : lhs[i] + rhs[i]], names, most)
-            continue
-        name, symbol, arity = OPS[op - 1][:3]
-        operands = [lhs[i], rhs[i]][:arity]
-        given = [names[k] for k in operands]
-        infix = arity == 2 and not symbol[0].isalpha()
-        yield i, operands, f" {symbol} ".join(given) if infix else f"{name}({', '.join(given)})"
+        yield i, *instruction(op, lhs[i], rhs[i], edges, names, most)
 
 
-def _nary(kind: str, edges: list[int], names: list[str], most: int) -> tuple[list[int], str]:
+def instruction(
+    op: int, lhs: int, rhs: int, edges: Any, names: Any, most: int = SHOWN
+) -> tuple[list[int], str]:
+    """The same of one node. names: a list, or a dict, that has those of its operands."""
+    if op > len(OPS):
+        return _nary(OP_NAMES[op], edges[lhs : lhs + rhs], names, most)
+    name, symbol, arity = OPS[op - 1][:3]
+    operands = [lhs, rhs][:arity]
+    given = [names[k] for k in operands]
+    infix = arity == 2 and not symbol[0].isalpha()
+    return operands, f" {symbol} ".join(given) if infix else f"{name}({', '.join(given)})"
+
+
+def _nary(kind: str, edges: Any, names: Any, most: int) -> tuple[list[int], str]:
     given = [names[k] for k in edges]
     if kind == "dot":
         # A term that is no product has node 0, the number 1, for its first factor.

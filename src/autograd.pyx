@@ -234,13 +234,17 @@ cdef void restore_grads(Reached r) noexcept:
 cdef int sweep_reached(Reached r) except -1:
     """Every node of r takes its reverse step: as `reverse_sweep`, where the way is known already."""
     cdef Py_ssize_t k = 0
+    cdef bint careful = debugging()
     global sweeps_here
     sweeps_here += 1
     tape.sweeping += 1
     tape.hold += 1
     try:
         while k < r.count:
-            if tape.ops[r.nodes[k]] & USER:
+            if careful:
+                careful_step(r.nodes[k])
+                k += 1
+            elif tape.ops[r.nodes[k]] & USER:
                 user_step(r.nodes[k])
                 k += 1
             else:
@@ -275,22 +279,23 @@ cdef int backward_from(list heads, list weights, bint retain_graph) except -1:
 
     What attach_grad asked for is looked after by the outermost sweep of a thread: a closure that sweeps
     itself adds its share to what that finds. If a sweep fails, these leaves get their old gradients back,
-    while those of other nodes keep what has been added so far, as in micrograd.
+    while those of other nodes keep what has been added so far, as in micrograd. Under debug_nans all that it reached
+    get theirs back.
 
     micrograd passes on all that an operation's gradient has accumulated, over calls, too. Where a new gradient is
     to be written, only what is new passes, and is added to the operations' gradients in the end.
     """
     cdef Reached r
     cdef Py_ssize_t k, i
-    cdef bint outermost = sweeps_here == 0, done = False, writes = False
+    cdef bint outermost = sweeps_here == 0, done = False, writes = False, careful = debugging()
     cdef list carried = []
-    if retain_graph and not tape.special:
+    if retain_graph and not tape.special and not careful:
         sweep_heads(heads, weights)
         return 0
     tape.hold += 1
     try:
         r = reached_from(heads, 0)
-        if outermost and tape.special:
+        if outermost and (tape.special or careful):
             keep_grads(r)
             for k in range(r.count):
                 writes = writes or grad_kind(r.nodes[k]) == GRAD_WRITE
@@ -310,7 +315,7 @@ cdef int backward_from(list heads, list weights, bint retain_graph) except -1:
             if r.grads != NULL:
                 for k in range(r.count):
                     i = r.nodes[k]
-                    if grad_kind(i) == GRAD_NULL or not done and grad_kind(i) == GRAD_WRITE:
+                    if grad_kind(i) == GRAD_NULL or not done and (careful or grad_kind(i) == GRAD_WRITE):
                         node_at(i).grad = r.grads[k]
                     elif writes and tape.ops[i] != OP_LEAF:
                         node_at(i).grad += r.grads[k]
@@ -394,6 +399,7 @@ cdef list tangents_of(list heads, list variables, list seeds):
     cdef Claim claim
     cdef Py_ssize_t k, i, low = INT32_MAX
     cdef list found = [0.0] * len(heads)
+    cdef bint careful = debugging()
     for k in range(len(variables)):
         low = min(low, index_of(variables[k]))
     tape.hold += 1
@@ -412,6 +418,8 @@ cdef list tangents_of(list heads, list variables, list seeds):
                     mark(claim.marks, i)
             for k in range(r.count - 1, -1, -1):
                 forward_step(r.nodes[k], claim.marks)
+                if careful:
+                    check_tangent(r.nodes[k], claim.marks)
             for k in range(len(heads)):
                 i = index_of(heads[k])
                 if i >= low:

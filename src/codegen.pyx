@@ -661,6 +661,7 @@ cdef Part part_of(Layout g, bint varying, Py_ssize_t slots, bint optimize):
 
 cdef class Code:
     """A program compiled for a way of calling it: which inputs vary, which derivatives are wanted."""
+    cdef tuple key                  # the way of calling it, see code_for
     cdef Part uniform, varying
     cdef bint reverse
     cdef const uint8_t *mapped      # of each input: whether it varies

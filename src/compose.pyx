@@ -161,7 +161,7 @@ def evaluated(Program program, Inputs inputs):
     """The outputs of a flat program, float64[m]: numbers alone, nothing is left on the tape."""
     import numpy
     cdef Code code = code_for(program, None, None, False, False)
-    cdef Buffers buffers = begun(program, code, inputs.numbers)
+    cdef Buffers buffers = begun(program, code, inputs.numbers, None)
     cdef Py_ssize_t k
     outputs = numpy.empty(code.outputs)
     cdef double *to = <double *> address(outputs)
@@ -191,7 +191,7 @@ def evaluated_along(Program program, Inputs inputs, directions):
     columns.to_input, columns.to_sample = count, 1
     samples.columns.append(columns)
     code = code_for(program, mapped_inputs(samples), None, False, False)
-    uniform = begun(program, code, samples.one.numbers)
+    uniform = begun(program, code, samples.one.numbers, samples)
     outputs = numpy.empty((code.outputs, count))
     job = new_job(code, uniform, samples, -1, {})
     job.held.append(outputs)

@@ -135,8 +135,10 @@ cdef int locate(Program program) except -1:
     return 0
 
 
-cdef Buffers begun(Program program, Code code, const double *numbers) except *:
+cdef Buffers begun(Program program, Code code, const double *numbers, Samples samples) except *:
     """Buffers in which the uniform part of a call has run forward. Who is done with them puts them to code.spare."""
+    if debugging():
+        look_for_nans(program, code, numbers, samples)
     cdef Buffers buffers = uniform_buffers(code)
     gather(program, code, numbers, buffers.values)
     run_forward(code, buffers.values)
@@ -240,7 +242,7 @@ cdef object call_one(Program program, Inputs inputs):
     cdef Py_ssize_t k
     check_indices(program, inputs.numbers)
     code = code_for_one(program, inputs)
-    buffers = begun(program, code, inputs.numbers)
+    buffers = begun(program, code, inputs.numbers, None)
     if program.single:
         result = one_result(program, code, 0, buffers, inputs)
     else:
@@ -285,6 +287,7 @@ cdef Code code_for(Program program, bytes mapped, bytes wanted, bint captured_wa
     code = program.codes.get(key)
     if code is None:
         code = program.codes[key] = compile_code(program, mapped, wanted, captured_wanted, reverse)
+        (<Code> code).key = key
     return code
 
 
@@ -567,7 +570,7 @@ cdef object reduced(Program program, Samples samples, double scale):
     check_sample_indices(program, samples)
     code = code_for(program, mapped_inputs(samples), wanted, recorded,
                     recorded and (program.captures > 0 or wanted is not None))
-    uniform = begun(program, code, samples.one.numbers)
+    uniform = begun(program, code, samples.one.numbers, samples)
     results = [reduced_result(program, code, k, uniform, samples, scale) for k in range(code.outputs)]
     code.spare.append(uniform)
     if program.single:
@@ -630,7 +633,7 @@ cdef object mapped(Program program, Samples samples):
     cdef Py_ssize_t k
     check_sample_indices(program, samples)
     code = code_for(program, mapped_inputs(samples), None, False, False)
-    uniform = begun(program, code, samples.one.numbers)
+    uniform = begun(program, code, samples.one.numbers, samples)
     results = [numpy.empty(samples.count) for k in range(code.outputs)]
     job = new_job(code, uniform, samples, -1, {})
     job.held.append(results)
@@ -733,7 +736,7 @@ cdef tuple value_and_gradient(Program program, Inputs inputs, argnums, has_aux):
     arguments, mask = chosen_arguments(program, argnums)
     check_indices(program, inputs.numbers)
     code = code_for(program, None, mask, False, True)
-    buffers = begun(program, code, inputs.numbers)
+    buffers = begun(program, code, inputs.numbers, None)
     slot = code.output_slot[0]
     value = numpy.float64(buffers.values[slot])
     if has_aux:
@@ -764,7 +767,7 @@ cdef tuple reduced_value_and_gradient(Program program, Samples samples, argnums,
     check_sample_indices(program, samples)
     varies = mapped_inputs(samples)
     code = code_for(program, varies, mask, False, True)
-    uniform = begun(program, code, samples.one.numbers)
+    uniform = begun(program, code, samples.one.numbers, samples)
     gradients = {k: None for k in range(program.input_count) if mask[k] and varies[k]}
     total = sweep(program, code, 0, uniform, samples, gradients)
     leaves = [0.0] * program.input_count
@@ -791,7 +794,7 @@ cdef tuple mapped_value_and_gradient(Program program, Samples samples, argnums):
     # An argument that samples share has a gradient of its own in each: here it varies, too.
     varies = bytes([a | b for a, b in zip(mapped_inputs(samples), mask)])
     code = code_for(program, varies, mask, False, True)
-    uniform = begun(program, code, samples.one.numbers)
+    uniform = begun(program, code, samples.one.numbers, samples)
     values = numpy.full(samples.count, uniform.values[code.output_slot[0]] if not code.output_varying[0] else 0.0)
     leaves = {k: numpy.zeros(samples.count) for k in range(program.input_count) if mask[k]}
     if code.output_varying[0]:

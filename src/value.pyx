@@ -323,7 +323,7 @@ cdef class Value:
         if trace.thread:
             refuse(None, BACKWARD)
         cdef int32_t root = <int32_t> index_of(self)
-        if retain and not tape.special:
+        if retain and not tape.special and not debugging():
             node_at(root).grad = weight
             reverse_sweep(&root, 1)
         else:

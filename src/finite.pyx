@@ -1,0 +1,279 @@
+# debug_nans: which operation was the first to make a nan or an infinity out of finite numbers.
+#
+# Nothing here runs unless it is asked for: a compiled call looks at one number, `debugging_threads`, and so does a
+# sweep. Where it is on, a call's graph is computed once more before it is run, node by node and sample by sample,
+# and only a finding costs another trace, which tells the line (micrograd_c/nans.py). What a `where`, `take`, max or
+# min does not choose is not looked at, nor what is to pass on an adjoint of 0: neither contributes anything.
+
+from libc.math cimport isfinite
+
+cdef extern from "bits.h" nogil:
+    """
+    static THREAD_LOCAL int debugging_here;
+    """
+    int debugging_here          # whether this thread asked for it
+
+cdef bint debugging_all = os.environ.get('MICROGRAD_C_DEBUG_NANS', '0') not in ('', '0')
+cdef int debugging_threads = debugging_all  # how many asked for it, at least (see paused_threads); all of them: one
+
+
+cdef inline bint debugging() noexcept:
+    return not LIKELY(debugging_threads == 0) and (debugging_all or debugging_here)
+
+
+def set_debug_nans(flag):
+    """Whether this thread looks for what makes nans and infinities, from now on; returns what it was before."""
+    global debugging_here, debugging_threads
+    cdef bint on = flag, before = debugging_here
+    debugging_here = on
+    debugging_threads += <int> on - <int> before
+    return before
+
+
+@cython.final
+cdef class Scan:
+    """A graph evaluated in one sample, forward and in reverse, by the op table alone."""
+    cdef object held                # what the pointers lead to
+    cdef Arrays g
+    cdef const int32_t *outputs
+    cdef Py_ssize_t output_count
+    cdef const uint8_t *active      # which nodes have a derivative that is wanted
+    cdef double *value
+    cdef double *adjoint
+    cdef uint8_t *needed
+    # What was found:
+    cdef Py_ssize_t node
+    cdef bint reverse
+
+    cdef double operand(self, Py_ssize_t i, Py_ssize_t e) noexcept:
+        return self.value[self.g.edges[self.g.lhs[i] + e]]
+
+    cdef Py_ssize_t chosen(self, Py_ssize_t i) noexcept:
+        """Of a where or take: which of its edges it passes on; -1: none, of a take."""
+        cdef Py_ssize_t rows = self.g.rhs[i] - 1
+        cdef double index = self.operand(i, 0)
+        if self.g.op[i] == OP_WHERE:
+            return 1 if index > 0 else 2
+        if not -rows <= index < rows:
+            return -1
+        return <Py_ssize_t> index + 1 + (rows if index < 0 else 0)
+
+    cdef double value_of(self, Py_ssize_t i) noexcept:
+        cdef int op = self.g.op[i]
+        cdef Py_ssize_t e, count = self.g.rhs[i]
+        cdef double total = 0
+        if op == OP_DOT:
+            for e in range(0, count - 1, 2):
+                total += self.operand(i, e) * self.operand(i, e + 1)
+            return total + self.operand(i, count - 1) if count & 1 else total
+        if is_nary(op):
+            e = 0 if op == OP_PLAIN else self.chosen(i)
+            return self.operand(i, e) if e >= 0 else 0
+        return op_value(op, self.value[self.g.lhs[i]], self.value[self.g.rhs[i]])
+
+    cdef bint finite_operands(self, Py_ssize_t i) noexcept:
+        """Of a node that computes: not a leaf, nor one that passes a number on."""
+        cdef Py_ssize_t e
+        if self.g.op[i] == OP_LEAF or is_nary(self.g.op[i]) and self.g.op[i] != OP_DOT:
+            return False
+        if self.g.op[i] != OP_DOT:
+            return isfinite(self.value[self.g.lhs[i]]) and isfinite(self.value[self.g.rhs[i]])
+        for e in range(self.g.rhs[i]):
+            if not isfinite(self.operand(i, e)):
+                return False
+        return True
+
+    cdef bint made(self, Py_ssize_t i) noexcept:
+        return not isfinite(self.value[i]) and self.finite_operands(i)
+
+    cdef bint find(self, const double *numbers, const double *captured, Py_ssize_t heads) noexcept:
+        """Whether anything is found; in reverse from each of the first `heads` outputs."""
+        cdef Py_ssize_t i
+        cdef bint any_made = False
+        for i in range(self.g.nodes):
+            if self.g.op[i] != OP_LEAF:
+                self.value[i] = self.value_of(i)
+                any_made |= self.made(i)
+            elif self.g.lhs[i] == CONSTANT:
+                self.value[i] = self.g.data[i]
+            else:
+                self.value[i] = numbers[self.g.rhs[i]] if self.g.lhs[i] == INPUT else captured[self.g.rhs[i]]
+        self.reverse = False
+        if any_made and self.find_needed():
+            return True
+        self.reverse = True
+        for i in range(heads):
+            if self.find_in_reverse(self.outputs[i]):
+                return True
+        return False
+
+    cdef bint find_needed(self) noexcept:
+        """Look for the first node that an output needs, as the numbers choose, and that made one."""
+        cdef Py_ssize_t i, e
+        memset(self.needed, 0, self.g.nodes)
+        for i in range(self.output_count):
+            self.needed[self.outputs[i]] = True
+        self.node = -1
+        for i in range(self.g.nodes - 1, -1, -1):
+            if not self.needed[i] or self.g.op[i] == OP_LEAF:
+                continue
+            if self.made(i):
+                self.node = i
+            if self.g.op[i] == OP_WHERE or self.g.op[i] == OP_TAKE:
+                self.needed[self.g.edges[self.g.lhs[i]]] = True
+                e = self.chosen(i)
+                if e >= 0:
+                    self.needed[self.g.edges[self.g.lhs[i] + e]] = True
+            elif is_nary(self.g.op[i]):
+                for e in range(self.g.rhs[i]):
+                    self.needed[self.g.edges[self.g.lhs[i] + e]] = True
+            else:
+                self.need(i, self.g.lhs[i], self.g.rhs[i])
+                self.need(i, self.g.rhs[i], self.g.lhs[i])
+        return self.node >= 0
+
+    cdef void need(self, Py_ssize_t i, Py_ssize_t a, Py_ssize_t b) noexcept:
+        """Operand a of node i is needed, unless it is not finite and the other, b, decides, as in a max or min."""
+        if a == b or isfinite(self.value[a]) or self.value[i] != self.value[b] or not isfinite(self.value[b]):
+            self.needed[a] = True
+
+    cdef bint find_in_reverse(self, Py_ssize_t output) noexcept:
+        """Look for the first node that gives an operand an adjoint that is not finite."""
+        cdef Py_ssize_t i
+        memset(self.adjoint, 0, self.g.nodes * sizeof(double))
+        self.adjoint[output] = 1
+        for i in range(output, -1, -1):
+            if self.adjoint[i] == 0 or not self.active[i] or self.g.op[i] == OP_LEAF:
+                continue
+            if not self.passed_on(i):
+                self.node = i
+                return True
+        return False
+
+    cdef bint passed_on(self, Py_ssize_t i) noexcept:
+        """Add to the adjoints of the operands their share; False if that makes a nan or infinity."""
+        cdef double g = self.adjoint[i], by_a = 0, by_b = 0
+        cdef bint finite = isfinite(g) and isfinite(self.value[i]) and self.finite_operands(i), good = True
+        cdef int op = self.g.op[i]
+        cdef int32_t a = self.g.lhs[i], b = self.g.rhs[i]
+        cdef const int32_t *edges = self.g.edges + a
+        cdef Py_ssize_t e
+        if op == OP_DOT:
+            for e in range(0, b - 1, 2):
+                good &= self.add(edges[e], g * self.value[edges[e + 1]])
+                good &= self.add(edges[e + 1], g * self.value[edges[e]])
+            if b & 1:
+                good &= self.add(edges[b - 1], g)
+        elif op == OP_WHERE or op == OP_TAKE:
+            e = self.chosen(i)
+            if e >= 0:
+                self.add(edges[e], g)
+        elif op != OP_PLAIN:
+            op_reverse(op, self.value[a], self.value[b], self.value[i], g, &by_a, &by_b)
+            good = self.add(a, by_a)
+            if OP_INFO[op].arity == 2:
+                good &= self.add(b, by_b)
+        return good or not finite
+
+    cdef bint add(self, Py_ssize_t i, double share) noexcept:
+        """False if a finite adjoint is no longer so."""
+        cdef double before = self.adjoint[i]
+        if not self.active[i]:
+            return True
+        self.adjoint[i] += share
+        return isfinite(self.adjoint[i]) or not isfinite(before)
+
+
+cdef Scan new_scan(graph, wanted, bint captured):
+    """wanted: by which inputs derivatives are wanted, a flag each; captured: whether by the captured, too."""
+    import numpy
+    cdef Scan scan = Scan.__new__(Scan)
+    scan.g = arrays_of(graph)
+    value, adjoint = numpy.empty(scan.g.nodes), numpy.empty(scan.g.nodes)
+    needed, flags = numpy.empty(scan.g.nodes, numpy.uint8), active(graph, wanted, captured)
+    scan.held = graph, value, adjoint, needed, flags
+    scan.value, scan.adjoint = <double *> address(value), <double *> address(adjoint)
+    scan.needed, scan.active = <uint8_t *> address(needed), <const uint8_t *> address(flags)
+    scan.outputs, scan.output_count = <const int32_t *> address(graph.outputs), len(graph.outputs)
+    return scan
+
+
+def first_made(graph, numbers, captured, wanted, by_captured, heads):
+    """What in a graph makes the first nan or infinity out of finite numbers: (node, in reverse, values, adjoints).
+
+    numbers, captured: float64, of its inputs and captured Values. In reverse from the first `heads` outputs, by
+    the inputs that `wanted` flags and perhaps the captured. None if there is nothing.
+    """
+    cdef Scan scan = new_scan(graph, wanted, by_captured)
+    if scan.find(<const double *> address(numbers), <const double *> address(captured), heads):
+        return scan.node, scan.reverse, scan.held[1], scan.held[2]
+    return None
+
+
+cdef int look_for_nans(Program program, Code code, const double *numbers, Samples samples) except -1:
+    """FloatingPointError if a call that is about to run will make a nan or an infinity out of finite numbers."""
+    import numpy
+    cdef Py_ssize_t k, s, heads = 0, count = program.input_count
+    cdef Columns columns
+    _, mask, by_captured, reverse = code.key
+    wanted = numpy.frombuffer(mask, numpy.uint8)
+    if reverse:     # by arguments alone, there is one result; an aux may come after it
+        heads = code.outputs if by_captured else 1
+    captured, here = numpy.array([v.data for v in program.captured], numpy.float64), numpy.empty(count)
+    cdef const double *captured_ = <const double *> address(captured)
+    cdef double *here_ = <double *> address(here)
+    cdef Scan scan = new_scan(program.graph, wanted, by_captured)
+    for k in range(count):
+        here_[k] = numbers[k]
+    for s in range(1 if samples is None else samples.count):
+        if samples is not None:
+            for columns in samples.columns:
+                for k in range(columns.count):
+                    here_[columns.first + k] = columns.numbers[s * columns.to_sample + k * columns.to_input]
+        if scan.find(here_, captured_, heads):
+            from micrograd_c.nans import call_error
+            raise call_error(program, here, None if samples is None else s, wanted, by_captured, heads)
+        PyErr_CheckSignals()
+    return 0
+
+
+# ----------------------------------------------------------------------------------- sweeps of the tape
+
+cdef bint finite_operation(Py_ssize_t i) noexcept nogil:
+    """Whether node i, its parents and its adjoint are finite numbers."""
+    cdef Py_ssize_t e
+    for e in range(edges_of(i)):
+        if not isfinite(node_at(parent_at(i, e)).data):
+            return False
+    return isfinite(node_at(i).data)
+
+
+cdef int careful_step(Py_ssize_t i) except -1:
+    """The reverse step of node i: FloatingPointError if it makes a gradient that is not finite of one that is."""
+    cdef Py_ssize_t e
+    cdef bint finite = isfinite(node_at(i).grad) and finite_operation(i)
+    before = [node_at(parent_at(i, e)).grad for e in range(edges_of(i))] if finite else []
+    if tape.ops[i] & USER:
+        user_step(i)
+    else:
+        reverse_step(i)
+    for e in range(min(<Py_ssize_t> len(before), edges_of(i))):
+        if isfinite(<double> before[e]) and not isfinite(node_at(parent_at(i, e)).grad):
+            raise sweep_error(i, node_at(parent_at(i, e)).grad, True)
+    return 0
+
+
+cdef int check_tangent(Py_ssize_t i, Marks *marks) except -1:
+    """FloatingPointError if the tangent of node i is not finite, though all it was made from is."""
+    cdef Py_ssize_t e
+    if isfinite(node_at(i).grad) or not finite_operation(i) or not edges_of(i):
+        return 0
+    for e in range(edges_of(i)):
+        if marked(marks, parent_at(i, e)) and not isfinite(node_at(parent_at(i, e)).grad):
+            return 0
+    raise sweep_error(i, node_at(i).grad, False)
+
+
+cdef object sweep_error(Py_ssize_t i, double made, bint reverse):
+    from micrograd_c.nans import sweep_error
+    return sweep_error(facade_of(i), made, reverse)
