@@ -2296,10 +2296,10 @@ def test_a_large_program_is_freed(run):
             round()
         gc.collect()
         before = psutil.Process().memory_info().rss
-        for _ in range(8):
+        for _ in range(16):
             round()
         gc.collect()
         print(psutil.Process().memory_info().rss - before)
         """
     )
-    assert int(out) < 12_000_000  # a program kept each round would be more
+    assert int(out) < 40_000_000  # the heap comes and goes by 25 MB; 16 programs kept would be more
