@@ -36,6 +36,7 @@ except ModuleNotFoundError:
 
 from micrograd_c import autograd, engine, math, nn, optim, tape, viz
 from micrograd_c.autograd import no_grad
+from micrograd_c.check import check_grads
 from micrograd_c.choose import logsumexp, max, min, softmax, take
 from micrograd_c.dropin import (
     install,
@@ -59,6 +60,7 @@ __all__ = [
     "Value",
     "array",
     "autograd",
+    "check_grads",
     "compile",
     "debug_nans",
     "dot",

@@ -461,6 +461,9 @@ def spec_and_leaves(result: Any) -> tuple[list[Any], list[Any]]:
 def flat_results(result: Any) -> list[Value | float]:
     """The Values and numbers that a result holds, from left to right."""
 
+def integer_inputs(spec: _Signature) -> list[int]:
+    """The numbers of the inputs that are integers."""
+
 class Integer:
     """What stands for an integer argument while a function is traced."""
 
@@ -668,8 +671,11 @@ def retraced(program: Program, numbers: NDArray[np.float64]) -> Traced | None:
 def global_name(x: Any) -> str | None:
     """The name by which x is found in its module, or None."""
 
-def set_debug_nans(flag: bool) -> bool:
-    """Whether this thread looks for what makes nans and infinities; returns what it was before."""
+def set_debug_nans(state: int) -> int:
+    """Whether this thread looks for what makes nans and infinities; returns the state before.
+
+    1: it does, -1: it does not, 0: as the whole program does.
+    """
 
 def first_made(
     graph: Graph,

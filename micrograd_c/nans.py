@@ -50,7 +50,7 @@ def debug_nans() -> Iterator[None]:
     line 1, in <lambda>: f = mg.compile(lambda x: 1.0 / x)
     1.0 / 0.0 = inf, out of finite numbers.
     """
-    before = set_debug_nans(True)
+    before = set_debug_nans(1)
     try:
         yield
     finally:

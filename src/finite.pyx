@@ -11,22 +11,25 @@ cdef extern from "bits.h" nogil:
     """
     static THREAD_LOCAL int debugging_here;
     """
-    int debugging_here          # whether this thread asked for it
+    int debugging_here          # what this thread asked for: 1 that it be on, -1 off, 0 nothing
 
 cdef bint debugging_all = os.environ.get('MICROGRAD_C_DEBUG_NANS', '0') not in ('', '0')
 cdef int debugging_threads = debugging_all  # how many asked for it, at least (see paused_threads); all of them: one
 
 
 cdef inline bint debugging() noexcept:
-    return not LIKELY(debugging_threads == 0) and (debugging_all or debugging_here)
+    return not LIKELY(debugging_threads == 0) and debugging_here + debugging_all > 0
 
 
-def set_debug_nans(flag):
-    """Whether this thread looks for what makes nans and infinities, from now on; returns what it was before."""
+def set_debug_nans(int state):
+    """Whether this thread looks for what makes nans and infinities from now on; returns the state before.
+
+    1: it does, -1: it does not, 0: as the whole program does.
+    """
     global debugging_here, debugging_threads
-    cdef bint on = flag, before = debugging_here
-    debugging_here = on
-    debugging_threads += <int> on - <int> before
+    cdef int before = debugging_here
+    debugging_here = state
+    debugging_threads += (state > 0) - (before > 0)
     return before
 
 

@@ -25,7 +25,7 @@ def error_of(call):
 
 
 def autograd_is_debugging():
-    before = mg._core.set_debug_nans(False)
+    before = mg._core.set_debug_nans(0)
     mg._core.set_debug_nans(before)
     return before
 
