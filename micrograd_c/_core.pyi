@@ -771,6 +771,9 @@ def assembled(arguments: Any, argnums: Any, leaves: Any, array: Any) -> Any:
 def assembled_result(spec: _Signature, leaves: Any, array: Any) -> Any:
     """A result of that signature."""
 
+def objects(leaves: Any, shape: tuple[int, ...]) -> Any:
+    """A numpy array of Python objects."""
+
 def spec_text(spec: Any) -> str:
     """A signature as people write structures."""
 
