@@ -139,7 +139,7 @@ def test_derivatives_know_the_function():
     mg.grad(f)(3.0)
     (derived,) = f._micrograd_c.programs
     assert derived.made_from[0] is f
-    flat = _core.flat_program(derived, derived.graph, 0)
+    flat = _core.flat_program(derived, derived.graph, 0, derived.result_spec)
     assert flat.made_from == derived.made_from
     assert _core.retraced(flat, np.array([3.0])).graph.op.tolist() == derived.graph.op.tolist()
 
