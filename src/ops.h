@@ -94,9 +94,9 @@ X(RELU,     relu,     "ReLU",     1, a < 0 ? 0 : a,      v > 0,                 
 #define BINARY_FUNCTIONS(X) \
 X(ATAN2,    atan2,    "atan2",    2, atan2(a, b),        b / hypot(a, b) / hypot(a, b), -a / hypot(a, b) / hypot(a, b), "atan2") \
 X(HYPOT,    hypot,    "hypot",    2, hypot(a, b),        hypot_partial(a, v),        hypot_partial(b, v),       "hypot")   \
-/* as Python's: the first operand wins a tie, and takes its whole gradient */                                              \
-X(MIN,      min,      "min",      2, b < a ? b : a,      !(b < a),                   b < a,                     NULL)      \
-X(MAX,      max,      "max",      2, b > a ? b : a,      !(b > a),                   b > a,                     NULL)
+/* the first operand wins a tie, and takes its whole gradient; nan spreads, as NumPy has it */                             \
+X(MIN,      min,      "min",      2, (b < a) + (b != b) ? b : a, !(b < a),              b < a,                     NULL)      \
+X(MAX,      max,      "max",      2, (b > a) + (b != b) ? b : a, !(b > a),              b > a,                     NULL)
 
 #define ALL_OPS(X) OPERATORS(X) UNARY_FUNCTIONS(X) BINARY_FUNCTIONS(X)
 
