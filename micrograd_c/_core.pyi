@@ -75,6 +75,10 @@ class Value:
         _op: Iterable[_Number],
         label: Any = "",
     ) -> None: ...
+    def item(self) -> float:
+        """The number itself, as a float: `data` by NumPy's name."""
+    def asnumpy(self) -> NDArray[np.float64]:
+        """The number itself, as an array of no axes: MXNet's name."""
     def detach(self) -> Self:
         """The same number without its history: no gradient passes."""
     def attach_grad(self, grad_req: _Request = "write") -> None:
@@ -95,15 +99,45 @@ class Value:
     def __getattr__(self, name: str) -> Any: ...
     def __setattr__(self, name: str, value: Any, /) -> None: ...
     def __delattr__(self, name: str, /) -> None: ...
+    @overload
+    def __add__(self, other: NDArray[Any], /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __add__(self, other: Value | _Number, /) -> Self: ...
+    @overload
+    def __radd__(self, other: NDArray[Any], /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __radd__(self, other: Value | _Number, /) -> Self: ...
+    @overload
+    def __sub__(self, other: NDArray[Any], /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __sub__(self, other: Value | _Number, /) -> Self: ...
+    @overload
+    def __rsub__(self, other: NDArray[Any], /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __rsub__(self, other: Value | _Number, /) -> Self: ...
+    @overload
+    def __mul__(self, other: NDArray[Any], /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __mul__(self, other: Value | _Number, /) -> Self: ...
+    @overload
+    def __rmul__(self, other: NDArray[Any], /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __rmul__(self, other: Value | _Number, /) -> Self: ...
+    @overload
+    def __truediv__(self, other: NDArray[Any], /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __truediv__(self, other: Value | _Number, /) -> Self: ...
+    @overload
+    def __rtruediv__(self, other: NDArray[Any], /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __rtruediv__(self, other: Value | _Number, /) -> Self: ...
+    @overload
+    def __pow__(self, other: NDArray[Any], modulo: None = None, /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __pow__(self, other: Value | _Number, modulo: None = None, /) -> Self: ...
+    @overload
+    def __rpow__(self, other: NDArray[Any], modulo: None = None, /) -> Array: ...  # type: ignore[overload-overlap]
+    @overload
     def __rpow__(self, other: Value | _Number, modulo: None = None, /) -> Self: ...
     def __neg__(self) -> Self: ...
     def __pos__(self) -> Self: ...
@@ -235,8 +269,34 @@ def array_assign(array: Array, numbers: ArrayLike, grad: bool = False) -> None:
 def array_detached(given: Array) -> Array:
     """The same numbers as Values without a history."""
 
+def is_exact_array(x: object) -> TypeIs[Array]: ...
 def settled(result: Any) -> Any:
-    """What a function of NumPy's gave, Values in Arrays, and numbers beside them made Values."""
+    """What a function of NumPy's gave, with arrays of objects as Arrays: their numbers become
+    Values."""
+
+def array_by_python(ufunc: Any, method: str, inputs: Any, keywords: Any) -> Any:
+    """A method of a ufunc, by Python's operators and methods on each element."""
+
+def array_truth(array: Array) -> bool:
+    """NumPy's truth of an Array: that of the number of its only element, else ValueError."""
+
+def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
+    """The axes that an argument `axis` names."""
+
+def numbers_in(x: Any) -> Any:
+    """x with the numbers of Values and arrays of objects in their place, in lists, tuples and
+    dicts, too."""
+
+def objects_in(x: Any) -> Any:
+    """x with Arrays as arrays of objects as any other, in lists, tuples and dicts, too."""
+
+def put_out(out: Any, result: Any) -> Any:
+    """Assign a result to the array that `out=` gave."""
+
+def refuse_mask(x: Any) -> int:
+    """TypeError for an array of numpy.ma."""
+
+NO_MASK: str
 
 def is_recording() -> bool:
     """Whether operations of this thread are recorded, so that `backward` can pass them. True at

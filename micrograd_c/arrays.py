@@ -5,26 +5,74 @@ It has a module of its own that is imported when the first array is made, since 
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from micrograd_c import _core
+from micrograd_c import _core, functions
 from micrograd_c._core import OPS, TraceError, Value, array
+
+if TYPE_CHECKING:
+    from types import EllipsisType
 
 __all__ = ["Array"]
 
 
-class Array(np.ndarray[Any, np.dtype[np.object_]]):
+class Numbers(np.ndarray[Any, np.dtype[np.float64]]):
+    """The numbers of an Array: a copy, read-only, as what is assigned to it would be lost.
+
+    In-place operators make another array, so that `x.values -= 1` assigns that; what is computed
+    from it is a plain array.
+    """
+
+    name = "values"
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if array.ndim == 0 else array
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not self.flags.writeable:
+            raise ValueError(
+                f"x.{self.name} is a copy, and is not assigned to in part: write x.{self.name} = 0"
+                f" for all, x[i].{self.name} = 0 for a slice, or assign an array"
+            )
+        super().__setitem__(key, value)
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def __repr__(self) -> str:
+        return repr(self.view(np.ndarray))
+
+    def __reduce__(self) -> Any:
+        return self.view(np.ndarray).copy().__reduce__()
+
+
+class Gradients(Numbers):
+    name = "grad"
+
+
+if TYPE_CHECKING:
+    # NumPy's stubs say that np.exp(x) is an ndarray where x is one, and anything where x is a
+    # scalar.
+    class _Base(np.ndarray[Any, np.dtype[np.object_]], np.generic): ...  # type: ignore[misc]
+else:
+    _Base = np.ndarray
+
+
+class Array(_Base):
     """An n-dimensional array of Values, made by `micrograd_c.array`.
 
-    It is a NumPy array of dtype object, so all of NumPy works on it: slices, shapes, broadcasting,
-    stacking, functions. Operators and the functions that Value has work element by element: each
-    element of the result is one node, as if it were written on the Values themselves, and what is
-    an error there is the same error here. `@`, `dot`, `np.inner`, `sum` and `mean` make one node
-    for each element of the result. The functions of Value (exp, tanh, relu, ...) are methods, too.
+    It is a NumPy array of dtype object: slices, shapes, broadcasting and stacking are NumPy's own.
+    Operators and the functions that Value has work element by element: each element of the result
+    is one node, as if it were written on the Values themselves, and what is an error there is the
+    same error here. `@`, `dot`, `np.inner`, `sum` and `mean` make one node for each element of the
+    result. The functions of Value (exp, tanh, relu, ...) are methods, too.
+
+    Comparisons, truth, orders, counts, sets and tests are of the numbers, and give plain arrays.
+    Other functions of NumPy's give Arrays, whatever the numbers are (a Value where there are no
+    axes), or a TypeError that says what to write. See `micrograd_c.functions`.
 
     An element, `a[0]`, is the Value itself; a slice is a view, whose elements are the same Values.
     Numbers that are assigned to elements become new Values.
@@ -42,15 +90,48 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
     def __new__(cls, *args: Any, **keywords: Any) -> Array:
         raise TypeError("an Array is made by micrograd_c.array(data)")
 
-    if TYPE_CHECKING:  # the functions of the op table
+    if TYPE_CHECKING:  # what NumPy's stubs have of any ndarray, and the functions of the op table
 
         def __getattr__(self, name: str) -> Any: ...
+        @overload  # type: ignore[override]
+        def __getitem__(
+            self, key: slice | EllipsisType | NDArray[Any] | list[Any] | None, /
+        ) -> Array: ...
+        @overload
+        def __getitem__(self, key: Any, /) -> Any: ...
+        def __getitem__(self, key: Any, /) -> Any: ...
+        def __neg__(self) -> Array: ...
+        def __pos__(self) -> Array: ...
+        def __abs__(self) -> Array: ...
+        def __add__(self, other: Any, /) -> Array: ...
+        def __radd__(self, other: Any, /) -> Array: ...
+        def __iadd__(self, other: Any, /) -> Array: ...
+        def __sub__(self, other: Any, /) -> Array: ...
+        def __rsub__(self, other: Any, /) -> Array: ...
+        def __isub__(self, other: Any, /) -> Array: ...
+        def __mul__(self, other: Any, /) -> Array: ...
+        def __rmul__(self, other: Any, /) -> Array: ...
+        def __imul__(self, other: Any, /) -> Array: ...
+        def __truediv__(self, other: Any, /) -> Array: ...
+        def __rtruediv__(self, other: Any, /) -> Array: ...
+        def __itruediv__(self, other: Any, /) -> Array: ...
+        def __pow__(self, other: Any, mod: None = None, /) -> Array: ...
+        def __rpow__(self, other: Any, mod: None = None, /) -> Array: ...
+        def __ipow__(self, other: Any, /) -> Array: ...  # type: ignore[override,misc]
+        def __matmul__(self, other: Any, /) -> Any: ...
+        def __rmatmul__(self, other: Any, /) -> Any: ...
+        def __eq__(self, other: Any, /) -> NDArray[np.bool_]: ...  # type: ignore[override]
+        def __ne__(self, other: Any, /) -> NDArray[np.bool_]: ...  # type: ignore[override]
+        def __lt__(self, other: Any, /) -> NDArray[np.bool_]: ...
+        def __le__(self, other: Any, /) -> NDArray[np.bool_]: ...
+        def __gt__(self, other: Any, /) -> NDArray[np.bool_]: ...
+        def __ge__(self, other: Any, /) -> NDArray[np.bool_]: ...
 
     # ---- data and gradients
 
     @property
     def values(self) -> NDArray[np.float64]:
-        """The numbers (`data`) of the elements, as a new float array of the same shape.
+        """The numbers (`data`) of the elements, as a new float array of the same shape, read-only.
 
         May be assigned: an array of this shape or one that broadcasts to it, else ValueError.
 
@@ -60,7 +141,7 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
         >>> w[1]
         Value(data=1.5, grad=0.0)
         """
-        return _core.array_numbers(self)
+        return _read_only(_core.array_numbers(self), Numbers)
 
     @values.setter
     def values(self, numbers: ArrayLike) -> None:
@@ -68,25 +149,47 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
 
     @property
     def grad(self) -> NDArray[np.float64]:
-        """The gradients of the elements, as a new float array of the same shape.
+        """The gradients of the elements, as a new float array of the same shape, read-only.
 
         May be assigned as `values` may: `w.grad = 0.0`.
         """
-        return _core.array_numbers(self, grad=True)
+        return _read_only(_core.array_numbers(self, grad=True), Gradients)
 
     @grad.setter
     def grad(self, numbers: ArrayLike) -> None:
         _core.array_assign(self, numbers, grad=True)
 
     def asnumpy(self) -> NDArray[np.float64]:
-        """The same as `values`, by MXNet's name."""
-        return self.values
+        """The same numbers as `values`, by MXNet's name: an array of your own."""
+        return _core.array_numbers(self)
 
-    def backward(self, head: ArrayLike | None = None) -> None:
+    @property
+    def data(self) -> NoReturn:
+        """Of one Value; the numbers of an Array are its `values`: AttributeError."""
+        raise AttributeError("an Array has no .data: its numbers are .values")
+
+    @data.setter
+    def data(self, numbers: Any) -> NoReturn:
+        raise AttributeError("an Array has no .data: assign its numbers to .values")
+
+    def item(self, *index: Any) -> float:
+        """The number of the only element, or of that at an index, as `numpy.ndarray.item` gives it.
+
+        The Value itself is `a[index]`. ValueError if there are several, and no index.
+
+        >>> import micrograd_c as mg
+        >>> mg.array([[2.0]]).item()
+        2.0
+        """
+        value: Any = super().item(*index)
+        return float(value.data if isinstance(value, Value) else value)
+
+    def backward(self, head: ArrayLike | None = None, retain_graph: bool = True) -> None:
         """Add to the gradients of all that the elements were made from, in one sweep.
 
         head: the gradient of each element, numbers in the array's shape (else ValueError); 1 for
-        each by default, which is to go back from their sum. ValueError if no element has a history.
+        each by default, which is to go back from their sum. retain_graph: as for `Value.backward`.
+        ValueError if no element has a history, unless it is one, as of `Value`.
 
         >>> import micrograd_c as mg
         >>> x = mg.array([0.0, 1.0, 2.0, 3.0])
@@ -96,9 +199,14 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
         """
         from micrograd_c import autograd
 
+        _core.refuse_mask(head)
         if head is not None and np.shape(head) != self.shape:
             raise ValueError(f"head must have shape {self.shape}, not {np.shape(head)}")
-        autograd.backward(self, head)
+        if self.size == 1:
+            weight = 1.0 if head is None else np.asarray(head, object).ravel()[0]
+            self.ravel()[0].backward(weight, retain_graph)
+        else:
+            autograd.backward(self, head, retain_graph)
 
     def detach(self) -> Array:
         """The same numbers without their history: no gradient passes.
@@ -121,70 +229,35 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
 
     # ---- sums and products
 
-    def sum(  # type: ignore[override]
-        self,
-        axis: Any = None,
-        dtype: Any = None,
-        out: Any = None,
-        keepdims: bool = False,
-        **others: Any,
-    ) -> Any:
-        """The sum over an axis, several, or all: one node each. Otherwise as `numpy.sum`.
+    def astype(self, dtype: Any, *args: Any, **keywords: Any) -> Any:
+        """A copy as objects; truth as bool. TypeError for numbers, which are `values`."""
+        if np.dtype(dtype) == bool:
+            return self.asnumpy().astype(bool)
+        return super().astype(dtype, *args, **keywords)
 
-        >>> import micrograd_c as mg
-        >>> mg.array([[1.0, 2.0], [3.0, 4.0]]).sum(axis=0)
-        mg.array([4., 6.])
-        """
-        return self._reduced("sum", axis, dtype, out, keepdims, others)
-
-    def mean(  # type: ignore[override]
-        self,
-        axis: Any = None,
-        dtype: Any = None,
-        out: Any = None,
-        keepdims: bool = False,
-        **others: Any,
-    ) -> Any:
-        """The mean over an axis, several, or all: one node each. Otherwise as `numpy.mean`.
-
-        ValueError if there is nothing to take it of.
-
-        >>> import micrograd_c as mg
-        >>> mg.array([[1.0, 2.0], [3.0, 4.0]]).mean(axis=1)
-        mg.array([1.5, 3.5])
-        """
-        return self._reduced("mean", axis, dtype, out, keepdims, others)
-
-    def _reduced(
-        self, name: str, axis: Any, dtype: Any, out: Any, keepdims: bool, others: dict[str, Any]
-    ) -> Any:
-        if dtype is None and out is None and not others:
-            result = _core.array_sum(self, axis, keepdims, name == "mean")
-            if result is not NotImplemented:
-                return result
-        return getattr(super(), name)(axis, dtype, out, keepdims, **others)
-
-    def dot(self, b: ArrayLike, out: Any = None) -> Any:
-        """`numpy.dot`: the sums of products, one node each."""
-        return np.dot(self, b, out=out)
+    # Reductions, and what is of the numbers alone, are NumPy's functions: see `_finish`.
 
     # ---- what NumPy asks for
 
     __array_ufunc__ = _core.array_ufunc
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if len(args) == 2 and kwargs.get("out") is None:
-            if func is np.dot or func is np.inner:
-                return _core.array_product(func.__name__, *args)
-            if func is np.vdot:
-                return _core.array_product("dot", np.ravel(args[0]), np.ravel(args[1]))
-        result = super().__array_function__(func, types, args, kwargs)
-        if result is None and args and isinstance(args[0], Array):  # np.copyto and its like
-            args[0][...] = args[0].view(np.ndarray)
-        return _core.settled(result)
+        for t in types:
+            if t is not Array and not issubclass(t, np.ndarray):
+                return NotImplemented
+        return functions.of_function(func, args, kwargs)
+
+    @property
+    def _optinfo(self) -> NoReturn:
+        """What numpy.ma asks of an array that it is about to mask."""
+        raise TypeError(_core.NO_MASK)
+
+    def __bool__(self) -> bool:
+        return _core.array_truth(self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(value, Value):
+            _core.refuse_mask(value)
             shape = getattr(super().__getitem__(key), "shape", ())
             if not isinstance(value, Array):
                 value = np.asarray(value)
@@ -192,7 +265,7 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
                     value = np.broadcast_to(value, shape)
                 value = array(value)
             if shape == ():
-                value = value.item()
+                value = np.ndarray.item(value)
         super().__setitem__(key, value)
 
     def fill(self, value: Any) -> None:
@@ -207,9 +280,27 @@ class Array(np.ndarray[Any, np.dtype[np.object_]]):
 
     def _text(self, prefix: str, separator: str) -> str:
         try:
-            return np.array2string(self.values, separator=separator, prefix=prefix)
+            return np.array2string(self.asnumpy(), separator=separator, prefix=prefix)
         except TraceError:
             return f"<{self.shape} being traced>"
+
+
+def _read_only(numbers: NDArray[np.float64], kind: type[Numbers]) -> Numbers:
+    numbers.flags.writeable = False
+    return numbers.view(kind)
+
+
+def _in_place_operator(name: str) -> Any:
+    """An in-place operator; of what is read-only it makes another array."""
+
+    def method(self: Numbers, other: Any) -> Any:
+        return getattr(super(Numbers, self), f"__{'i' * self.flags.writeable}{name}__")(other)
+
+    return method
+
+
+for _name in "add sub mul truediv floordiv mod pow matmul".split():
+    setattr(Numbers, f"__i{_name}__", _in_place_operator(_name))
 
 
 def _method(name: str, arity: int) -> Any:
@@ -227,20 +318,49 @@ def _method(name: str, arity: int) -> Any:
 
 
 def _numpy_method(name: str) -> Any:
-    """A method of ndarray that returns indices, which are no Array."""
+    """A method of ndarray as the function of that name, with the array first."""
+    function = functions.TABLE[getattr(np, name)]
 
-    @functools.wraps(getattr(np.ndarray, name))
     def method(self: Array, *args: Any, **keywords: Any) -> Any:
-        return getattr(self.view(np.ndarray), name)(*args, **keywords)
+        if name == "compress":
+            return function(args[0], self, *args[1:], **keywords)
+        return function(self, *args, **keywords)
 
+    method.__doc__ = f"`numpy.{name}` of it."
+    return method
+
+
+def _in_place(name: str) -> Any:
+    """A method of ndarray that orders the array in place."""
+
+    def method(self: Array, *args: Any, **keywords: Any) -> None:
+        self[...] = getattr(np, name)(self, *args, **keywords)
+
+    method.__doc__ = f"`numpy.{name}`, in place."
+    return method
+
+
+def _refused(name: str) -> Any:
+    """A method of ndarray that reads memory, where an Array has no numbers."""
+
+    def method(self: Array, *args: Any, **keywords: Any) -> NoReturn:
+        raise TypeError(f"an Array holds Values, not numbers. Instead, x.values.{name}(...)")
+
+    method.__doc__ = "Of numbers: TypeError, as these are Values."
     return method
 
 
 def _finish() -> None:
     methods = {op.name: _method(op.name, op.arity) for op in OPS if hasattr(Value, op.name)}
-    del methods["max"], methods["min"]  # NumPy's
-    for name in ("argmax", "argmin", "argsort", "argpartition"):
+    for (
+        name
+    ) in """all any argmax argmin argpartition argsort clip compress cumprod cumsum dot max mean min
+            nonzero prod put round searchsorted std sum trace var""".split():
         methods[name] = _numpy_method(name)
+    for name in ("sort", "partition"):
+        methods[name] = _in_place(name)
+    for name in ("byteswap", "tobytes", "tofile"):
+        methods[name] = _refused(name)
     for name, method in methods.items():
         method.__name__, method.__qualname__ = name, f"Array.{name}"
         setattr(Array, name, method)

@@ -316,7 +316,7 @@ class Primal:
         self.count = end_of(self.spec, 0)[1]  # of the outputs: those that are differentiated
 
     def check_scalar(self) -> None:
-        if self.spec != ("f",):
+        if self.spec not in (("f",), (("a", (), "f"),)):
             raise TypeError(
                 "a gradient or Hessian is that of a function with one number as its result, not"
                 f" {spec_text(self.spec)}"

@@ -6,6 +6,8 @@
 # may raise; room is made, which may collect, and then the operands are read anew; nodes are pushed, and
 # nothing can fail. Elements that are neither plain Values nor floats (those of a subclass, fractions, ...)
 # are left to NumPy, which runs Python's operators on each.
+#
+# What of NumPy's is not here (tests, reductions, functions that are no ufuncs) is in micrograd_c/functions.py.
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -35,22 +37,33 @@ cdef struct Elements:       # of an operand, as they are read
     double *numbers         # the primals
     int32_t *nodes          # their nodes; -1: a constant
 
+NO_MASK = ('masked arrays do not hold Values, as their mask would be lost:'
+           ' give x.data, and choose with np.where(mask, y, z)')
+
+OF_NUMBERS_NAMES = ('ceil floor floor_divide isfinite isinf isnan logical_and logical_not logical_or'
+                    ' logical_xor rint sign signbit spacing trunc').split()
+
 # NumPy is imported when the first array is met, for programs that want none.
 cdef object np = None
 cdef object Array = None
+cdef object ndarray = ()
+cdef object functions = None
 cdef dict OP_OF = {}        # the op of a ufunc
-cdef tuple COMPARISONS = ()
+cdef frozenset COMPARISONS = frozenset()
+cdef frozenset OF_NUMBERS = frozenset()     # ufuncs of the numbers alone: their derivative is 0, or there is none
 
 UFUNC_NAMES = dict(subtract='sub', multiply='mul', divide='div', power='pow', negative='neg', absolute='abs',
                    fabs='abs', minimum='min', maximum='max', **NUMPY_NAMES)
 
 
 cdef int need_numpy() except -1:
-    global np, Array, COMPARISONS
+    global np, ndarray, Array, functions, COMPARISONS, OF_NUMBERS
     if np is not None:
         return 0
     import numpy
     from micrograd_c.arrays import Array
+    from micrograd_c import functions
+    ndarray = numpy.ndarray
     names = {op.name: op.name for op in OPS}
     names.update(UFUNC_NAMES)
     codes = {op.name: code for code, op in enumerate(OPS, OP_LEAF + 1)}
@@ -58,7 +71,9 @@ cdef int need_numpy() except -1:
         ufunc = getattr(numpy, name, None)
         if isinstance(ufunc, numpy.ufunc):
             OP_OF[ufunc] = codes[op]
-    COMPARISONS = numpy.less, numpy.less_equal, numpy.greater, numpy.greater_equal
+    COMPARISONS = frozenset([getattr(numpy, name) for name in
+                             'equal not_equal less less_equal greater greater_equal'.split()])
+    OF_NUMBERS = COMPARISONS | {getattr(numpy, name) for name in OF_NUMBERS_NAMES}
     np = numpy
     return 0
 
@@ -74,7 +89,8 @@ cdef bint take_operand(object x, Operand *to) except -1:
         return True
     if type(x) is list or type(x) is tuple:
         x = np.asarray(x)
-    if isinstance(x, np.ndarray):
+    if isinstance(x, ndarray):
+        refuse_mask(x)
         return take_array(x, to)
     if isinstance(x, Value) or not as_number(x, &to.number):
         return False
@@ -350,7 +366,7 @@ cdef object finished(object result, tuple shape):
     collect_after(size_of(shape))
     if not recording() and tracing():
         result = array_detached(result)
-    return result if shape else result.item()
+    return result if shape else <object> (<PyObject **> address(result))[0]
 
 
 # --------------------------------------------------------------------------------- element by element
@@ -591,7 +607,7 @@ def array_sum(array, axis=None, keepdims=False, mean=False):
         free_elements(&elements)
 
 
-cdef tuple axes_of(object axis, int ndim):
+def axes_of(object axis, int ndim):
     """The axes that an argument `axis` names."""
     if axis is None:
         return tuple(range(ndim))
@@ -632,21 +648,28 @@ cdef void push_sums(Elements *x, Py_ssize_t count, Py_ssize_t length, bint mean,
 def array_ufunc(self, ufunc, method, *inputs, **keywords):
     """`__array_ufunc__` of Array and Value."""
     need_numpy()
-    result = None
-    out = keywords.get('out')
-    if out is None or len(out) == 1 and isinstance(out[0], np.ndarray) and out[0].dtype == object:
-        others = keywords if out is None else {name: x for name, x in keywords.items() if name != 'out'}
-        if method == '__call__' and not others:
-            result = called(ufunc, inputs)
-        elif method == 'reduce' and ufunc is np.add and others.keys() <= {'axis', 'keepdims'}:
-            result = array_sum(inputs[0], others.get('axis', 0), others.get('keepdims', False))
-            result = None if result is NotImplemented else result
+    out = keywords.pop('out', None)
+    result = called(ufunc, inputs) if method == '__call__' and not keywords else None
     if result is None:
-        return by_python(ufunc, method, inputs, keywords)
-    if out is None:
+        result = functions.of_ufunc(ufunc, method, inputs, keywords, out)
+    if out is None or method == 'at':
         return result
-    out[0].view(np.ndarray)[...] = result
-    return out[0]
+    if len(out) > 1:
+        return tuple([y if x is None else put_out(x, y) for x, y in zip(out, result)])
+    return put_out(out[0], result)
+
+
+def put_out(object out, object result):
+    """Assign a result to the array that `out=` gave."""
+    refuse_mask(out)
+    if isinstance(out, Array) or not isinstance(result, (Array, Value)):
+        out[...] = result       # numbers become Values
+    elif out.dtype == object:
+        out.view(np.ndarray)[...] = plain(result)
+    else:
+        raise TypeError(f'out= is an array of {out.dtype}, which does not hold Values:'
+                        f' make it with mg.array or np.zeros_like(x), or leave it out')
+    return out
 
 
 cdef object called(object ufunc, tuple inputs):
@@ -656,16 +679,14 @@ cdef object called(object ufunc, tuple inputs):
         if len(inputs) == 2:
             return of_two(op, inputs[0], inputs[1])
         return of_one(op, inputs[0])
+    if ufunc in OF_NUMBERS:
+        return of_numbers(ufunc, inputs)
     if ufunc is np.square:
         return of_two(OP_MUL, inputs[0], inputs[0])
     if ufunc is np.reciprocal:
         return of_two(OP_DIV, 1.0, inputs[0])
-    if ufunc is np.conjugate:   # of real numbers
-        return by_python(np.positive, '__call__', inputs, {})
     if ufunc is np.matmul:
         return product(MATMUL, inputs[0], inputs[1])
-    if ufunc in COMPARISONS:
-        return compared(ufunc, inputs)
     return None
 
 
@@ -674,7 +695,7 @@ cdef object of_one(int op, object x):
 
 
 cdef object of_two(int op, object x, object y):
-    if (is_exact(<PyObject *> x) or is_number(x)) and (is_exact(<PyObject *> y) or is_number(y)):
+    if is_exact(<PyObject *> x) and (is_exact(<PyObject *> y) or is_number(y)) or is_exact(<PyObject *> y) and is_number(x):
         result = binary(op, x, y)
         if result is not NotImplemented:
             return result
@@ -685,40 +706,52 @@ cdef bint is_number(object x):
     return PyFloat_Check(x) or PyLong_Check(x) or isinstance(x, np.generic)
 
 
-cdef object compared(object ufunc, tuple inputs):
-    """A comparison, by the numbers; None if that is to be left to Python."""
+cdef bint is_single(object x):
+    return isinstance(x, Value) or is_number(x) or type(x) is ndarray and x.ndim == 0
+
+
+cdef object of_numbers(object ufunc, tuple inputs):
+    """A ufunc of the numbers alone: a comparison, a test, ...
+
+    A Value that is compared with another or a number, without an array, is equal to itself alone.
+    """
     cdef list numbers = []
-    for x in inputs:
-        if is_exact(<PyObject *> x):
-            if trace.thread:
+    cdef tuple why = COMPARED if ufunc in COMPARISONS else READ_DATA
+    if ufunc is np.equal or ufunc is np.not_equal:
+        x, y = inputs
+        if is_single(x) and is_single(y):
+            if not (isinstance(x, Value) and isinstance(y, Value)):
                 refuse(x, COMPARED)
-            x = node_at(index_of(x)).data
-        elif isinstance(x, np.ndarray) and x.dtype == object:
-            x = elements_read(x, False, COMPARED)
-            if x is None:
-                return None
-        elif isinstance(x, Value):
-            return None
-        numbers.append(x)
+                refuse(y, COMPARED)
+            return np.bool_((x is y) == (ufunc is np.equal))
+    for x in inputs:
+        numbers.append(read_numbers(x, why))
     return ufunc(*numbers)
 
 
-cdef object by_python(object ufunc, str method, tuple inputs, dict keywords):
+cdef object read_numbers(object x, tuple why):
+    """A Value's number, an array of objects' numbers; other things as they are. why: what a trace says."""
+    if isinstance(x, Value):
+        if trace.thread:
+            refuse(x, why)
+        return node_at(index_of(x)).data
+    if type(x) is list or type(x) is tuple:
+        x = np.asarray(x)
+    refuse_mask(x)
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        return numbers_read(x, False, why)
+    return plain(x)
+
+
+def array_by_python(ufunc, method, inputs, keywords):
     """A method of a ufunc, by Python's operators and methods on each element."""
-    out = keywords.get('out')
-    if out is not None:
-        keywords['out'] = tuple([plain(x) for x in out])
-    result = getattr(ufunc, method)(*[plain(x) for x in inputs], **keywords)
-    if out is None:
-        return settled(result)
-    for x in out:
-        if isinstance(x, Array):
-            x[...] = plain(x)   # numbers become Values
-    return out[0] if len(out) == 1 else out
+    need_numpy()
+    return settled(getattr(ufunc, method)(*[plain(x) for x in inputs], **keywords))
 
 
 cdef object plain(object x):
     """A Value or an Array as an array of objects as any other."""
+    refuse_mask(x)
     if isinstance(x, Array):
         return x.view(np.ndarray)
     if isinstance(x, Value):
@@ -726,6 +759,13 @@ cdef object plain(object x):
         array[()] = x
         return array
     return x
+
+
+cpdef int refuse_mask(object x) except -1:
+    """TypeError for an array of numpy.ma."""
+    if type(x) is not ndarray and type(x) is not Array and isinstance(x, ndarray) and hasattr(x, 'mask'):
+        raise TypeError(NO_MASK)    # it is one of numpy.ma, which may not have been imported
+    return 0
 
 
 def array_apply(str name, array, *others):
@@ -737,8 +777,9 @@ def array_apply(str name, array, *others):
             break
     result = of_two(op, array, others[0]) if others else of_one(op, array)
     if result is None:
-        method = np.frompyfunc(lambda v, *others: getattr(v, name)(*others), 1 + len(others), 1)
-        return by_python(method, '__call__', (array, *others), {})
+        method = np.frompyfunc(lambda v, *others: getattr(v if isinstance(v, Value) else Value(v), name)(*others),
+                               1 + len(others), 1)
+        return array_by_python(method, '__call__', (array, *others), {})
     return result
 
 
@@ -751,26 +792,22 @@ def array_product(str name, a, b):
     return settled(getattr(np, name)(plain(a), plain(b))) if result is None else result
 
 
+def is_exact_array(x):
+    return type(x) is Array
+
+
 def settled(result):
-    """What a function of NumPy's gave, Values in Arrays, and numbers beside them made Values."""
+    """What a function of NumPy's gave, with arrays of objects as Arrays: numbers in them become Values."""
     need_numpy()
-    cdef Py_ssize_t values = 0
-    cdef double number
-    if type(result) is tuple or type(result) is list:
-        return type(result)([settled(x) for x in result])
+    if isinstance(result, (tuple, list)):
+        items = [settled(x) for x in result]
+        return type(result)(*items) if hasattr(result, '_fields') else type(result)(items)
     if not isinstance(result, np.ndarray):
         return result
     if result.dtype != object:
         return plain(result)
     if all_values(result):
         return result if isinstance(result, Array) else result.view(Array)
-    for x in result.ravel().tolist():
-        if isinstance(x, Value):
-            values += 1
-        elif isinstance(x, bool) or not as_number(x, &number):
-            return result
-    if not values and not isinstance(result, Array):
-        return result
     return array(result)
 
 
@@ -793,6 +830,7 @@ def array(data):
     """
     need_numpy()
     cdef Py_ssize_t count
+    refuse_mask(data)
     if isinstance(data, Value):
         data = plain(data)
     given = np.asarray(data)
@@ -881,10 +919,9 @@ cdef object elements_read(array, bint grad, tuple why):
         free_elements(&elements)
 
 
-def array_numbers(array, bint grad=False):
-    """The data or gradients of an Array's elements, as a new array of float64."""
-    need_numpy()
-    result = elements_read(array, grad, READ_GRAD if grad else READ_DATA)
+cdef object numbers_read(array, bint grad, tuple why):
+    """The same of elements of any kind: TypeError names one that has no number, or no gradient."""
+    result = elements_read(array, grad, why)
     if result is not None:
         return result
     numbers = []
@@ -899,6 +936,38 @@ def array_numbers(array, bint grad=False):
     return np.array(numbers, np.float64).reshape(array.shape)
 
 
+def array_numbers(array, bint grad=False):
+    """The data or gradients of an Array's elements, as a new array of float64."""
+    need_numpy()
+    return numbers_read(array, grad, READ_GRAD if grad else READ_DATA)
+
+
+def array_truth(array):
+    """NumPy's truth of an Array: that of the number of its only element, else ValueError."""
+    need_numpy()
+    return bool(numbers_read(array, False, TRUTH))
+
+
+def numbers_in(x):
+    """x with the numbers of Values and arrays of objects in their place, in lists, tuples and dicts, too."""
+    need_numpy()
+    if isinstance(x, (tuple, list)) and not hasattr(x, '_fields'):
+        return type(x)([numbers_in(y) for y in x])
+    if isinstance(x, dict):
+        return {key: numbers_in(y) for key, y in x.items()}
+    return read_numbers(x, READ_DATA)
+
+
+def objects_in(x):
+    """x with Arrays as arrays of objects as any other, in lists, tuples and dicts, too."""
+    need_numpy()
+    if isinstance(x, (tuple, list)) and not hasattr(x, '_fields'):
+        return type(x)([objects_in(y) for y in x])
+    if isinstance(x, dict):
+        return {key: objects_in(y) for key, y in x.items()}
+    return plain(x) if isinstance(x, np.ndarray) else x
+
+
 def array_assign(array, numbers, bint grad=False):
     """Assign the data or gradients of an Array's elements."""
     need_numpy()
@@ -908,6 +977,7 @@ def array_assign(array, numbers, bint grad=False):
     cdef double *source
     cdef Py_ssize_t k, count
     name = 'grad' if grad else 'values'
+    refuse_mask(numbers)
     given = np.asarray(numbers)
     if given.dtype.kind not in 'biuf':
         given = np.array(numbers, object, order='C')

@@ -499,6 +499,12 @@ cdef class Function(Callable):
         return f"<compiled {name}, {count} program{'s' * (count != 1)}>"
 
 
+cdef object indexed_by_argument(error):
+    return IndexError(f'{error}. An array of integers that is an argument is no index while a function is compiled:'
+                      f' write mg.array([mg.take(x, k) for k in i]), which keeps one program for all of them,'
+                      f' or x[i.astype(int)], which makes one for each')
+
+
 def global_name(x):
     """The name by which x is found in its module, or None."""
     found = sys.modules.get(getattr(x, '__module__', None))
@@ -553,6 +559,10 @@ cdef object traced(object function, instance, tuple spec, const double *numbers,
                 reference.stand_in(leaves[count:count + reference.array.size])
                 count += reference.array.size
             result = function(*args, **keywords)
+        except IndexError as error:
+            if 'used as indices' in str(error):
+                raise indexed_by_argument(error) from error
+            raise
         finally:
             for reference in references:
                 reference.restore()

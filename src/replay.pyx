@@ -682,7 +682,7 @@ def chosen_arguments(Program program, argnums):
 
 
 cdef int check_single(Program program) except -1:
-    if not program.single:
+    if not program.single and program.result_spec != (('a', (), 'f'),):
         raise not_single(program.result_spec)
     return 0
 
@@ -731,7 +731,7 @@ cdef tuple value_and_gradient(Program program, Inputs inputs, argnums, has_aux):
     cdef Py_ssize_t k
     cdef int32_t slot
     spec, aux = result_and_aux(program, has_aux)
-    if spec != ('f',):
+    if spec != ('f',) and spec != (('a', (), 'f'),):
         raise not_single(spec)
     arguments, mask = chosen_arguments(program, argnums)
     check_indices(program, inputs.numbers)

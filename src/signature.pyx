@@ -271,7 +271,7 @@ cdef int take_result_apart(object x, list spec, list leaves, int depth) except -
         spec.append(('{', keys))
         for key in keys:
             take_result_apart(x[key], spec, leaves, depth + 1)
-    elif getattr(x, 'ndim', 0):
+    elif getattr(x, 'ndim', 0) or Array is not None and isinstance(x, Array):
         spec.append(('a', x.shape, 'f'))
         for item in x.ravel().tolist():
             if not isinstance(item, Value):

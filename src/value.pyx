@@ -265,6 +265,15 @@ cdef class Value:
         """What was hung on this value: attributes, label, a closure."""
         return attributes_of(self)
 
+    def item(self):
+        """The number itself, as a float: `data` by NumPy's name."""
+        return node_at(index_to_read(self)).data
+
+    def asnumpy(self):
+        """The number itself, as an array of no axes: MXNet's name."""
+        import numpy
+        return numpy.array(node_at(index_to_read(self)).data)
+
     def detach(self):
         """The same number without its history: no gradient passes.
 
@@ -771,6 +780,9 @@ cdef object binary_mixed(int op, object a, object b):
     if not left and not as_number(a, &x):
         return elementwise(op, a, b) if getattr(a, 'ndim', 0) else NotImplemented
     if not right and not as_number(b, &y):
+        if getattr(b, 'ndim', 0):
+            need_numpy()
+            refuse_mask(b)
         return NotImplemented
     if left:
         x = node_at(index_of(a)).data

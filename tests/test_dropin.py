@@ -779,9 +779,9 @@ def test_every_kind_of_attribute_is_kept(swap):
     limit: float = 5.0
     note: str
     @property
-    def item(self): return self.data
-    @item.setter
-    def item(self, data): self.data = data
+    def amount(self): return self.data
+    @amount.setter
+    def amount(self, data): self.data = data
     @staticmethod
     def zeros(n): return [Value(0.0) for _ in range(n)]
     @classmethod
@@ -798,8 +798,8 @@ def test_every_kind_of_attribute_is_kept(swap):
     plus = __add__
 
 v = Value.one() + 4
-assert v.item == 5.0 == v() == float(v) == v.limit and [*v] == [5.0] and str(v) == 'str'
-v.item = 6.0
+assert v.amount == 5.0 == v() == float(v) == v.limit and [*v] == [5.0] and str(v) == 'str'
+v.amount = 6.0
 assert v.data == 6.0 and v.shown() == 16.0 and v._Value__hidden() == 16.0
 assert (v @ v).data == v.square.data == 36.0
 assert [type(z) for z in Value.zeros(2)] == [Value, Value] and type(Value.one()) is Value
