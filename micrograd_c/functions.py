@@ -23,7 +23,15 @@ from typing import Any
 import numpy
 
 from micrograd_c import _core
-from micrograd_c._core import TraceError, Value, array, is_exact_array, numbers_in, objects_in, settled
+from micrograd_c._core import (
+    TraceError,
+    Value,
+    array,
+    is_exact_array,
+    numbers_in,
+    objects_in,
+    settled,
+)
 
 np: Any = numpy  # its stubs know no arrays of Values
 _Handler = Callable[..., Any]
