@@ -728,6 +728,9 @@ def retraced(program: Program, numbers: NDArray[np.float64]) -> Traced | None:
     numbers: of its inputs, further ones are ignored. None where the program was loaded.
     """
 
+def being_traced(values: list[Any]) -> bool:
+    """Whether one of them is a Value whose number this thread's trace may not tell."""
+
 def global_name(x: Any) -> str | None:
     """The name by which x is found in its module, or None."""
 

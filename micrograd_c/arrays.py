@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from micrograd_c import _core, functions
-from micrograd_c._core import OPS, TraceError, Value, array
+from micrograd_c._core import OPS, Value, array, being_traced
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -279,10 +279,9 @@ class Array(_Base):
         return self._text("", " ")
 
     def _text(self, prefix: str, separator: str) -> str:
-        try:
-            return np.array2string(self.asnumpy(), separator=separator, prefix=prefix)
-        except TraceError:
+        if being_traced(self.ravel().tolist()):
             return f"<{self.shape} being traced>"
+        return np.array2string(self.asnumpy(), separator=separator, prefix=prefix)
 
 
 def _read_only(numbers: NDArray[np.float64], kind: type[Numbers]) -> Numbers:

@@ -83,6 +83,14 @@ cdef int refuse(object v, tuple why) except -1:
     raise trace_error(why[0].format(kind), why[1])
 
 
+def being_traced(list values):
+    """Whether one of them is a Value whose number this thread's trace may not tell."""
+    for v in values:
+        if tracing() and isinstance(v, Value) and depends(index_of(v)):
+            return True
+    return False
+
+
 def trace_error(str what, str instead):
     """A TraceError that names the line of the user's that is being run."""
     from micrograd_c.lines import user_line
