@@ -208,9 +208,9 @@ class Value:
     def hypot(self, other: Value | _Number, /) -> Self:
         """The distance of the point (self, other) from the origin."""
     def min(self, other: Value | _Number, /) -> Self:
-        """The smaller of the two; the first, with the whole gradient, where they tie."""
+        """The smaller of the two, or nan; the first, with the whole gradient, where they tie."""
     def max(self, other: Value | _Number, /) -> Self:
-        """The larger of the two; the first, with the whole gradient, where they tie."""
+        """The larger of the two, or nan; the first, with the whole gradient, where they tie."""
     def arcsin(self) -> Self:
         """numpy's name of `asin`."""
     def arccos(self) -> Self:
@@ -237,8 +237,13 @@ def dot(
     """The sum of the products of two sequences of one length (else ValueError), as one node,
     begun with `start`."""
 
-def where(test: Value | _Number, a: Value | _Number, b: Value | _Number) -> Value:
-    """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen."""
+def where(
+    test: Value | _Number,
+    a: Value | _Number | _Function[[], Value | _Number],
+    b: Value | _Number | _Function[[], Value | _Number],
+) -> Value:
+    """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen.
+    Of functions in their place, only the one chosen is called; while tracing, both are."""
 
 def array(data: Any) -> Array:
     """An array of Values: NumPy's, of dtype object, whose elements are the Values themselves.

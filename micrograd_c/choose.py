@@ -10,7 +10,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from micrograd_c._core import Value, is_integer, listed, take_node
+from micrograd_c._core import Value, is_integer, listed, take_node, where
 from micrograd_c._core import sum as sum_of
 
 __all__ = ["logsumexp", "max", "min", "softmax", "take"]
@@ -19,7 +19,8 @@ __all__ = ["logsumexp", "max", "min", "softmax", "take"]
 def max(values: Iterable[Any]) -> Value:
     """The largest of Values and numbers; ties go to the first, which takes the whole gradient.
 
-    ValueError if there is none, TypeError for what is neither.
+    nan where there is one, as in NumPy; the first nan takes the gradient.
+    ValueError if there are no values, TypeError for what is neither.
 
     >>> a, b = Value(1.0), Value(2.0)
     >>> max([a, b, -3]).backward()
@@ -32,7 +33,8 @@ def max(values: Iterable[Any]) -> Value:
 def min(values: Iterable[Any]) -> Value:
     """The smallest of Values and numbers; ties go to the first, which takes the whole gradient.
 
-    ValueError if there is none, TypeError for what is neither.
+    nan where there is one, as in NumPy; the first nan takes the gradient.
+    ValueError if there are no values, TypeError for what is neither.
 
     >>> min([Value(1.0), 2.0, Value(-3.0)]).data
     -3.0
@@ -43,19 +45,26 @@ def min(values: Iterable[Any]) -> Value:
 def logsumexp(values: Iterable[Any]) -> Value:
     """The logarithm of the sum of the exponentials, without overflow: that of exp(v - max) + max.
 
+    Where the largest is infinite, or one is nan, that is the result, as in SciPy, and takes the
+    whole gradient.
     ValueError if there is no value, TypeError for what is neither a Value nor a number.
 
     >>> round(logsumexp([Value(1000.0), Value(1000.0)]).data, 6)
     1000.693147
     """
     values = _values(values, "logsumexp")
-    largest = max(values).detach()
-    return sum_of((v - largest).exp() for v in values).log() + largest
+    largest = max(values)
+    shift = largest.detach()
+    is_finite = shift - shift + 1.0  # 1, else nan
+    return where(
+        is_finite, lambda: sum_of((v - shift).exp() for v in values).log() + shift, largest
+    )
 
 
 def softmax(values: Iterable[Any]) -> list[Value]:
     """exp(v) / the sum of all exp, for each v, without overflow; a list.
 
+    All are nan where the largest is infinite, or one is nan, as in SciPy.
     ValueError if there is no value, TypeError for what is neither a Value nor a number.
 
     >>> [p.data for p in softmax([Value(0.0), 0.0])]

@@ -245,7 +245,7 @@ CONSTANT, INPUT, CAPTURED = range(3)  # kinds of leaves
 
 # ----------------------------------------------------------------------------------------- files
 
-VERSION = 1
+VERSION = 2
 ARRAYS = {
     "op": "u1",
     "lhs": "<i4",

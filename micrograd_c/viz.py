@@ -466,7 +466,8 @@ def _tangents(nodes: list[Any], variable: Any) -> list[float]:
                 continue
             if partial is None:
                 raise ValueError(_unknown(node))
-            term = partial * tangents[id(operand)]
+            tangent = tangents[id(operand)]
+            term = partial * tangent if partial and tangent else 0.0  # also of infinity
             tangents[id(node)] = tangents.get(id(node), 0.0) + term
     return [tangents.get(id(node), 0.0) for node in nodes]
 

@@ -433,13 +433,19 @@ cdef list tangents_of(list heads, list variables, list seeds):
 
 
 cdef int forward_step(Py_ssize_t i, Marks *marks) except -1:
-    """Add to the tangent of node i its share of those of the parents that are marked; mark it if any is."""
+    """Add to the tangent of node i its share of those of the parents that are marked; mark it if any is.
+
+    A tangent of 0 adds nothing, though the partial is infinite; nor does one that is, of what is not chosen.
+    """
     cdef Py_ssize_t e, parent
+    cdef double partial
     for e in range(edges_of(i)):
         parent = parent_at(i, e)
         if marked(marks, parent):
             check_partials(i)
-            node_at(i).grad += partial_at(i, e) * node_at(parent).grad
+            partial = partial_at(i, e)
+            if node_at(parent).grad != 0 and (partial != 0 or OP_INFO[op_at(i)].kind != CHOOSES):
+                node_at(i).grad += partial * node_at(parent).grad
             mark(marks, i)
     return 0
 

@@ -24,10 +24,11 @@ cdef extern from "lanes.h" nogil:
     ctypedef struct Engine:
         const char *isa
         void (*forward)(const InstrCode *, double *) noexcept nogil
-        void (*reverse)(const InstrCode *, const double *, double *) noexcept nogil
+        void (*reverse[2])(const InstrCode *, const double *, double *) noexcept nogil
         void (*forward_lanes)(const InstrCode *, const double *, double *, Py_ssize_t) noexcept nogil
-        void (*reverse_lanes)(const InstrCode *, const double *, const double *, double *, double *,
-                              Py_ssize_t) noexcept nogil
+        void (*reverse_lanes[2])(const InstrCode *, const double *, const double *, double *, double *,
+                                 Py_ssize_t) noexcept nogil
+        bint (*has_nan)(const double *, Py_ssize_t) noexcept nogil
     const Engine *engine_select(const char *name)
 
 cdef enum:
@@ -672,6 +673,7 @@ cdef class Code:
     cdef uint8_t *output_varying
     cdef uint8_t *output_active
     cdef list constants             # (slot, number)
+    cdef Py_ssize_t leaves          # uniform leaves: theirs are the first slots
     cdef Py_ssize_t outputs, lanes
     cdef Py_ssize_t shared_slots    # varying code adds to the adjoints of uniform slots below this number
     cdef object held
@@ -722,6 +724,7 @@ cdef Code compile_code(Program program, bytes mapped, bytes wanted, bint capture
         g.kept[i] = True
     keep_for_varying(g)
     keep_for_reverse(g)
+    code.leaves = slots
     code.uniform = part_of(g, False, slots, program.optimize)
     code.varying = part_of(g, True, varying_slots, program.optimize)
     held = g.held

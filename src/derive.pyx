@@ -46,8 +46,11 @@ cdef class Symbol:
     def __and__(a, b):
         return choice(a, b, 0)
 
+    def __or__(a, b):
+        return choice(a, 1, b)
+
     def __invert__(self):
-        return 1 - self
+        return choice(self, 0, 1)
 
     def __richcmp__(self, other, int comparison):
         if comparison == Py_LT:
@@ -60,8 +63,10 @@ cdef class Symbol:
             return ~(self < other)
         if comparison != Py_EQ:
             return NotImplemented
-        difference = self - other   # nan equals nothing
-        return choice(difference, 0, choice(-difference, 0, choice(1 - difference, 1, 0)))
+        # nan equals nothing, not even itself, which is how formulas ask for it
+        difference = self if self is other else self - other
+        is_number = choice(difference, 1, choice(1 - difference, 1, 0))
+        return is_number if self is other else choice(difference, 0, choice(-difference, 0, is_number))
 
 
 cdef Symbol symbol_at(Draft draft, int32_t node):
@@ -108,7 +113,11 @@ def in_python(text):
     if question:
         x, _, y = rest.partition(':')
         return f'choice({in_python(test)}, {x}, {y})'
-    return ' & '.join([f'({part.strip()})' for part in text.replace('!', '~').split('&&')])
+    text = text.replace('!', '~')
+    for c, python in (('||', ' | '), ('&&', ' & ')):
+        if c in text:
+            return python.join([f'({in_python(part.strip())})' for part in text.split(c)])
+    return f'({text.strip()})'
 
 
 cdef int learn_partials() except -1:
@@ -181,6 +190,77 @@ cdef int32_t partial_node(Draft draft, int op, int k, int32_t a, int32_t b, int3
                 inner = OP_POWC
             to[i] = folded_op(draft, inner, to[f.lhs[i]], to[f.rhs[i]])
     return to[f.nodes - 1]
+
+
+# ------------------------------------------------------------------------------ what is not chosen
+# An adjoint or a tangent of 0 contributes nothing, though the partial is infinite: where one may be, their
+# product is OP_CHAIN. And the partials that choose, 0 or 1, make no product but a choice, lest what is not chosen
+# be infinite times 0.
+
+cdef bint is_singular(const Arrays *g, Py_ssize_t i) noexcept:
+    """Whether a partial of node i may be infinite, or nan, for finite operands."""
+    cdef double power
+    if g.op[i] == OP_CHAIN:     # whose factors are what such partials are made of
+        return True
+    if (g.op[i] == OP_POWC or g.op[i] == OP_POW) and is_constant(g, g.rhs[i]):
+        power = g.data[g.rhs[i]]
+        return not (power >= 1 or power == 0)
+    return OP_INFO[g.op[i]].kind == SINGULAR
+
+
+cdef object careful_nodes(const Arrays *g):
+    """uint8[n]: of which nodes an adjoint of 0 may meet an infinite partial.
+
+    That is so of an operation that is singular by itself; and of one beneath what chooses, so that its adjoint may
+    be 0 in spite of all that is singular, where its operands, or what it does, may be infinite.
+    """
+    import numpy
+    cdef Py_ssize_t i, e
+    careful_ = numpy.zeros(g.nodes, numpy.uint8)
+    infinite_, optional_ = numpy.zeros(g.nodes, numpy.uint8), numpy.zeros(g.nodes, numpy.uint8)
+    cdef uint8_t *careful = <uint8_t *> address(careful_)
+    cdef uint8_t *infinite = <uint8_t *> address(infinite_)     # may its value be?
+    cdef uint8_t *optional = <uint8_t *> address(optional_)     # is it beneath what chooses?
+    for i in range(g.nodes):
+        careful[i] = any_operand(g, i, infinite)
+        infinite[i] = careful[i] or OP_INFO[g.op[i]].kind == SINGULAR or OP_INFO[g.op[i]].kind == OVERFLOWS
+    for i in range(g.nodes - 1, -1, -1):
+        careful[i] = is_singular(g, i) or optional[i] and (careful[i] or OP_INFO[g.op[i]].kind == OVERFLOWS)
+        if not optional[i] and OP_INFO[g.op[i]].kind != CHOOSES:
+            continue
+        if is_nary(g.op[i]):
+            for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i]):
+                optional[g.edges[e]] = True
+        elif g.op[i] != OP_LEAF:
+            optional[g.lhs[i]] = optional[g.rhs[i]] = True
+    return careful_
+
+
+cdef bint is_choice(const Arrays *g, Py_ssize_t i) noexcept:
+    """Whether a node, the partial of an operation that chooses, is 0 or 1 by comparisons."""
+    cdef const int32_t *edges = g.edges + g.lhs[i]
+    if g.op[i] == OP_WHERE:
+        return is_choice(g, edges[1]) and is_choice(g, edges[2])
+    return is_constant(g, i) and (g.data[i] == 0 or g.data[i] == 1)
+
+
+cdef int32_t chosen(Draft draft, int32_t choice, int32_t x) except -1:
+    """x where the choice is 1, else 0."""
+    cdef int32_t test, a, b
+    if is_constant(&draft.made, choice):
+        return x if draft.made.data[choice] == 1 else choice
+    test, a, b = [draft.made.edges[draft.made.lhs[choice] + k] for k in range(3)]
+    a = chosen(draft, a, x)
+    return folded_where(draft, test, a, chosen(draft, b, x))
+
+
+cdef int share_of(Draft draft, int op, bint careful, int32_t *partial, int32_t *x) except -1:
+    """Replace the factors of partial * x by others, of which the first is 1, where it must not be a mere product."""
+    if OP_INFO[op].kind == CHOOSES and op != OP_CHAIN and is_choice(&draft.made, partial[0]):
+        partial[0], x[0] = 0, chosen(draft, partial[0], x[0])
+    elif careful and not is_constant(&draft.made, partial[0]):
+        partial[0], x[0] = 0, folded_op(draft, OP_CHAIN, partial[0], x[0])
+    return 0
 
 
 # ---------------------------------------------------------------------------------- whole graphs
@@ -312,11 +392,16 @@ cdef int32_t tangent_node(Draft draft, const Arrays *g, Py_ssize_t i, const int3
         by_a = twice(draft, a) if op == OP_MUL and a == b else partial_node(draft, op, 0, a, b, <int32_t> i)
     if OP_INFO[op].arity == 2 and tangent[b] >= 0 and not (op == OP_MUL and a == b):
         by_b = partial_node(draft, op, 1, a, b, <int32_t> i)
+    cdef int32_t along_a = tangent[a], along_b = tangent[b]
+    if by_a >= 0:
+        share_of(draft, op, is_singular(g, i), &by_a, &along_a)
+    if by_b >= 0:
+        share_of(draft, op, is_singular(g, i), &by_b, &along_b)
     first = draft.made.edge_count   # after the edges of the partials
     if by_a >= 0:
-        push_product(draft, by_a, tangent[a], &addend)
+        push_product(draft, by_a, along_a, &addend)
     if by_b >= 0:
-        push_product(draft, by_b, tangent[b], &addend)
+        push_product(draft, by_b, along_b, &addend)
     return finished_sum(draft, first, addend)
 
 
@@ -356,6 +441,8 @@ def adjoints(graph, wanted, heads):
     cdef dict by_input
     active_ = active(graph, wanted, False)
     cdef const uint8_t *flags = <const uint8_t *> address(active_)
+    careful_ = careful_nodes(&g)
+    cdef const uint8_t *careful = <const uint8_t *> address(careful_)
     last_ = numpy.full(g.nodes, -1, numpy.int32)    # as the sweep leaves it
     # Every operand gets one product at most.
     products_ = numpy.empty((2 * g.nodes + g.edge_count + len(outputs) + 1) * sizeof(Product), numpy.uint8)
@@ -381,13 +468,21 @@ def adjoints(graph, wanted, heads):
             if g.op[i] == OP_LEAF:
                 by_input[g.rhs[i]] = adjoint
             else:
-                pass_adjoint(draft, &g, i, adjoint, flags, &sums)
+                pass_adjoint(draft, &g, i, adjoint, flags, careful[i], &sums)
         outputs.extend([by_input.get(k, -1) for k in numbers])
     return with_outputs(draft, outputs)
 
 
+cdef int pass_share(Draft draft, const Arrays *g, Py_ssize_t i, bint careful, int32_t operand, int32_t partial,
+                    int32_t adjoint, Adjoints *sums) except -1:
+    """Add to the adjoint of an operand of node i partial * adjoint."""
+    share_of(draft, g.op[i], careful, &partial, &adjoint)
+    add_product(sums, operand, partial, adjoint)
+    return 0
+
+
 cdef int pass_adjoint(Draft draft, const Arrays *g, Py_ssize_t i, int32_t adjoint, const uint8_t *flags,
-                      Adjoints *sums) except -1:
+                      bint careful, Adjoints *sums) except -1:
     """Add to the adjoints of the operands of node i their share of its own."""
     cdef Py_ssize_t e, first, begin = g.lhs[i], end = begin + g.rhs[i]
     cdef int32_t a = g.lhs[i], b = g.rhs[i], index, test, zero
@@ -397,12 +492,12 @@ cdef int pass_adjoint(Draft draft, const Arrays *g, Py_ssize_t i, int32_t adjoin
         for e in range(begin, end - 1, 2):
             if edges[e] == edges[e + 1]:
                 if flags[edges[e]]:
-                    add_product(sums, edges[e], twice(draft, edges[e]), adjoint)
+                    pass_share(draft, g, i, careful, edges[e], twice(draft, edges[e]), adjoint, sums)
                 continue
             if flags[edges[e]]:
-                add_product(sums, edges[e], edges[e + 1], adjoint)
+                pass_share(draft, g, i, careful, edges[e], edges[e + 1], adjoint, sums)
             if flags[edges[e + 1]]:
-                add_product(sums, edges[e + 1], edges[e], adjoint)
+                pass_share(draft, g, i, careful, edges[e + 1], edges[e], adjoint, sums)
         if g.rhs[i] & 1 and flags[edges[end - 1]]:
             add_product(sums, edges[end - 1], 0, adjoint)
     elif op == OP_WHERE:
@@ -426,12 +521,12 @@ cdef int pass_adjoint(Draft draft, const Arrays *g, Py_ssize_t i, int32_t adjoin
                 add_product(sums, edges[e], 0, folded_where(draft, test, zero, adjoint))
     elif op == OP_MUL and a == b:
         if flags[a]:
-            add_product(sums, a, twice(draft, a), adjoint)
+            pass_share(draft, g, i, careful, a, twice(draft, a), adjoint, sums)
     else:
         if flags[a]:
-            add_product(sums, a, partial_node(draft, op, 0, a, b, <int32_t> i), adjoint)
+            pass_share(draft, g, i, careful, a, partial_node(draft, op, 0, a, b, <int32_t> i), adjoint, sums)
         if OP_INFO[op].arity == 2 and flags[b]:
-            add_product(sums, b, partial_node(draft, op, 1, a, b, <int32_t> i), adjoint)
+            pass_share(draft, g, i, careful, b, partial_node(draft, op, 1, a, b, <int32_t> i), adjoint, sums)
     return 0
 
 

@@ -93,7 +93,7 @@ typedef struct {
     ptrdiff_t lanes, rows, m;
     double *out;
     ptrdiff_t out_row;
-    const double *c; /* NULL for 0; may be out */
+    const double *c; /* NULL for -0, with which nothing is lost of the sign of 0; may be out */
     ptrdiff_t c_row;
     Matrix a, b;
     int a_lanes, c_lanes; /* lanes, or numbers? */
@@ -109,7 +109,7 @@ INLINE void combine_block(const int R, const int V, const int live, const int a_
     UNROLL for (int r = 0; r < R; r++) {
         UNROLL for (int v = 0; v < V; v++) {
             const double *c = t.c + r * t.c_row;
-            sum[r][v] = !t.c ? splat(0) : t.c_lanes ? load(c + v * W, live) : splat(*c);
+            sum[r][v] = !t.c ? splat(-0.0) : t.c_lanes ? load(c + v * W, live) : splat(*c);
         }
     }
     for (ptrdiff_t k = 0; k < t.m; k++) {
@@ -189,7 +189,7 @@ INLINE void reduce_block(const int R, const int K, const int a_lanes, const int 
         vec sum[4][4], b[4];
         ptrdiff_t l = h;
         UNROLL for (int r = 0; r < R; r++) {
-            UNROLL for (int k = 0; k < K; k++) sum[r][k] = splat(0);
+            UNROLL for (int k = 0; k < K; k++) sum[r][k] = splat(-0.0);
         }
 #define ADD(live)                                                            \
     UNROLL for (int r = 0; r < R; r++) {                                     \

@@ -17,7 +17,7 @@
  * be one, so that the compiler needs no loop for a rest. The kernel of a partial adds to gx, the
  * adjoint of that operand. They are made from the op table, a copy, and OP_WHERE. */
 
-#define PLAIN(X) X(PLAIN, plain, "", 1, a, 1, 0, NULL)
+#define PLAIN(X) X(PLAIN, plain, "", 1, a, 1, 0, NULL, FINITE)
 
 #define VALUE_ARGS \
     double *__restrict out, const double *x, const double *y, const double *z, size_t count
@@ -26,16 +26,16 @@
         const double *out, size_t count
 #define EACH(i) for (size_t i = 0; i != (count & ~(size_t)7); i++)
 
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises) \
-    static void value_##name(VALUE_ARGS) {                      \
-        (void)y, (void)z;                                       \
-        EACH(i) {                                               \
-            const double a = x[i], b = arity == 2 ? y[i] : 0;   \
-            (void)b;                                            \
-            out[i] = (value);                                   \
-        }                                                       \
-    }                                                           \
-    PARTIAL(by_a_##name, arity, by_a)                           \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+    static void value_##name(VALUE_ARGS) {                            \
+        (void)y, (void)z;                                             \
+        EACH(i) {                                                     \
+            const double a = x[i], b = arity == 2 ? y[i] : 0;         \
+            (void)b;                                                  \
+            out[i] = (value);                                         \
+        }                                                             \
+    }                                                                 \
+    PARTIAL(by_a_##name, arity, by_a)                                 \
     PARTIAL(by_b_##name, arity, by_b)
 #define PARTIAL(function, arity, partial)                                 \
     static void function(PARTIAL_ARGS) {                                  \
@@ -78,7 +78,7 @@ typedef struct {
 } Kernel;
 
 static const Kernel KERNELS[OP_COUNT] = {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises) \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
     [OP_##NAME] = {arity, value_##name, {by_a_##name, arity == 2 ? by_b_##name : NULL, NULL}},
     ALL_OPS(X) PLAIN(X)
 #undef X
@@ -305,7 +305,7 @@ static void forward_dot(const Code *code, const Instr *i, double *u) {
     int swapped, along = orient(&d, &swapped);
     double *out = u + i->out;
     const Factor a = d.a, b = d.b;
-    for (ptrdiff_t j = 0; j < d.n; j++) out[j] = d.c < 0 ? 0 : u[d.c + j * d.sc];
+    for (ptrdiff_t j = 0; j < d.n; j++) out[j] = d.c < 0 ? -0.0 : u[d.c + j * d.sc];
     if (along == ALONG_J) {
         combine((Combine){.lanes = d.n,
                           .rows = 1,
@@ -410,7 +410,7 @@ static void forward_pairs(const Code *code, const Instr *i, double *u) {
     const Dot d = get_dot(code, i);
     const int32_t *pair = d.pairs;
     for (ptrdiff_t j = 0; j < d.n; j++) {
-        double sum = d.c < 0 ? 0 : u[d.c + j * d.sc];
+        double sum = d.c < 0 ? -0.0 : u[d.c + j * d.sc];
         for (ptrdiff_t k = 0; k < d.m; k++, pair += 2) sum += u[pair[0]] * u[pair[1]];
         u[i->out + j] = sum;
     }
@@ -508,7 +508,7 @@ INLINE const Instr *forward_cheap(const Instr *i, const Instr *end, double *u) {
 
 INLINE const Instr *forward_single(const Instr *i, const Instr *end, double *u) {
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)        \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind)  \
     case OP_##NAME:                                                    \
         do {                                                           \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a]; \
@@ -528,8 +528,8 @@ INLINE const Instr *forward_small_dots(const Code *code, const Instr *i, const I
         const int32_t *more = code->more + i->a;
         const int two = more[0] - 1, added = more[1] >= 0;
         const double terms[2][2] = {
-            {0, u[more[1] & -added]},
-            {0, u[more[3] + (more[5] & -two)] * u[more[6] + (more[8] & -two)]},
+            {-0.0, u[more[1] & -added]},
+            {-0.0, u[more[3] + (more[5] & -two)] * u[more[6] + (more[8] & -two)]},
         };
         u[i->out] = terms[0][added] + u[more[3]] * u[more[6]] + terms[1][two];
     } while (++i < end && is_small_dot(code, i));
@@ -567,7 +567,7 @@ INLINE const Instr *reverse_cheap(const Instr *i, const Instr *begin, const doub
 INLINE const Instr *reverse_single(const Instr *i, const Instr *begin, const double *u,
                                    double *gu) {
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises)                            \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind)                      \
     case OP_##NAME:                                                                        \
         do {                                                                               \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out];      \
@@ -613,7 +613,7 @@ INLINE int is_short_dot(const Code *code, const Instr *i) {
 INLINE void forward_short_dot(const Code *code, const Instr *i, double *u) {
     const int32_t *more = code->more + i->a;
     for (ptrdiff_t j = 0; j < i->n; j++) {
-        double sum = more[1] < 0 ? 0 : u[more[1] + j * more[2]];
+        double sum = more[1] < 0 ? -0.0 : u[more[1] + j * more[2]];
         ptrdiff_t a = more[3] + j * more[4], b = more[6] + j * more[7];
         for (int k = 0; k < more[0]; k++, a += more[5], b += more[8]) sum += u[a] * u[b];
         u[i->out + j] = sum;
@@ -946,6 +946,94 @@ static void reverse_lanes(const Code *code, const double *u, const double *v, do
     }
 }
 
+/* Reverse sweeps that are careful with adjoints of 0: those pass nothing on, though a partial is
+ * infinite, or nan. The others, which multiply, make nan of it, so that they need no test: who finds
+ * nan in what they yield asks once more here. One element of one lane after the other. In scalar
+ * code all is varying, in one lane. */
+
+static double careful_value(const Block *s, ptrdiff_t slot, int varying, ptrdiff_t l) {
+    return varying ? s->v[slot * s->lanes + l] : s->u[slot];
+}
+
+static void careful_give(const Block *s, ptrdiff_t slot, int varying, ptrdiff_t l, double share) {
+    *(varying ? &s->gv[slot * s->lanes + l] : &s->acc[slot * 8 + (l & 7)]) += share;
+}
+
+/* The j-th dot of a run. */
+static void careful_dot(const Block *s, const Instr *i, int flags, ptrdiff_t j, ptrdiff_t l,
+                        double g) {
+    const Dot d = get_dot(s->code, i);
+    const int a_varying = flags & A_VARYING, b_varying = flags & B_VARYING;
+    if (flags & C_ACTIVE) careful_give(s, d.c + j * d.sc, flags & C_VARYING, l, g);
+    for (ptrdiff_t k = 0; k < d.m; k++) {
+        const int32_t *pair = d.pairs + 2 * (j * d.m + k);
+        const ptrdiff_t a = d.pairs ? pair[0] : d.a.slot + j * d.a.sj + k * d.a.sk;
+        const ptrdiff_t b = d.pairs ? pair[1] : d.b.slot + j * d.b.sj + k * d.b.sk;
+        if (flags & A_ACTIVE) careful_give(s, a, a_varying, l, g * careful_value(s, b, b_varying, l));
+        if (flags & B_ACTIVE) careful_give(s, b, b_varying, l, g * careful_value(s, a, a_varying, l));
+    }
+}
+
+static void careful_take(const Block *s, const Instr *i, int flags, ptrdiff_t j, ptrdiff_t l,
+                         double g) {
+    const Take t = get_take(s->code, i);
+    const ptrdiff_t row = find_row(&t, careful_value(s, t.index, flags & A_VARYING, l));
+    careful_give(s, taken(&t, row, j), flags & B_VARYING, l, g);
+}
+
+/* An operation that has a kernel. */
+static void careful_op(const Block *s, const Instr *i, int flags, ptrdiff_t j, ptrdiff_t l,
+                       double g) {
+    Operand x[3];
+    double value[3], share[3] = {0, 0, 0};
+    get_operands(s->code, i, x);
+    for (int k = 0; k < 3; k++)
+        value[k] = k >= KERNELS[i->op].arity
+                       ? value[k - 1]
+                       : careful_value(s, place(x[k], j), flags & A_VARYING << k, l);
+    if (i->op == OP_WHERE)
+        share[value[0] > 0 ? 1 : 2] = g;
+    else
+        op_reverse(i->op, value[0], value[1], s->v[(i->out + j) * s->lanes + l], g, &share[0],
+                   &share[1]);
+    for (int k = 0; k < KERNELS[i->op].arity; k++)
+        if (flags & A_ACTIVE << k)
+            careful_give(s, place(x[k], j), flags & A_VARYING << k, l, share[k]);
+}
+
+static void careful_sweep(const Block *s, int flags) {
+    for (const Instr *i = s->code->instrs + s->code->count; i-- > s->code->instrs;) {
+        if (!(i->flags & ACTIVE)) continue;
+        for (ptrdiff_t j = 0; j < i->n; j++)
+            for (ptrdiff_t l = 0; l < s->lanes; l++) {
+                double *at = &s->gv[(i->out + j) * s->lanes + l];
+                const double g = *at;
+                *at = 0;
+                if (g == 0) continue;
+                (i->op == OP_DOT    ? careful_dot
+                 : i->op == OP_TAKE ? careful_take
+                                    : careful_op)(s, i, i->flags | flags, j, l, g);
+            }
+    }
+}
+
+static void careful_reverse(const Code *code, const double *u, double *gu) {
+    const Block s = {code, NULL, (double *)u, NULL, gu, 1};
+    careful_sweep(&s, A_VARYING | B_VARYING | C_VARYING);
+}
+
+static void careful_reverse_lanes(const Code *code, const double *u, const double *v, double *acc,
+                                  double *gv, ptrdiff_t lanes) {
+    const Block s = {code, u, (double *)v, acc, gv, lanes};
+    careful_sweep(&s, 0);
+}
+
+static int has_nan(const double *x, ptrdiff_t count) {
+    int64_t found = 0;
+    for (ptrdiff_t k = 0; k < count; k++) found |= x[k] != x[k] ? -1 : 0;
+    return found != 0;
+}
+
 #define JOIN(a, b) a##b
 #define ENGINE_OF(isa) JOIN(engine_, isa)
 #define QUOTE(a) #a
@@ -953,7 +1041,8 @@ static void reverse_lanes(const Code *code, const double *u, const double *v, do
 
 const Engine *ENGINE_OF(ENGINE)(void);
 const Engine *ENGINE_OF(ENGINE)(void) {
-    static const Engine engine = {NAME_OF(ENGINE), forward, reverse, forward_lanes, reverse_lanes};
+    static const Engine engine = {NAME_OF(ENGINE), forward,       {reverse, careful_reverse},
+                                  forward_lanes,   {reverse_lanes, careful_reverse_lanes}, has_nan};
     vmath_load();
     return &engine;
 }

@@ -13,7 +13,7 @@
  *             {a, sa, b, sb} and operands are slot[a + j * sa], slot[b + j * sb]; with GATHER it is
  *             n times the slots of all operands, one by one.
  *   OP_DOT    more[a ..] is {m, c, sc, a, a_sj, a_sk, b, b_sj, b_sk}:
- *             slot[out + j] = (c < 0 ? 0 : slot[c + j * sc]) + the sum over k < m of
+ *             slot[out + j] = (c < 0 ? -0 : slot[c + j * sc]) + the sum over k < m of
  *             slot[a + j * a_sj + k * a_sk] * slot[b + j * b_sj + k * b_sk];
  *             with GATHER {m, c, sc, n * m pairs (slot of a, slot of b)}, pair (j, k) the (j * m + k)th.
  *             In varying code b is always varying.
@@ -61,14 +61,20 @@ typedef struct {
  * instruction first, set it to 0 (so that a slot can serve several values of a program in turn), and add
  * its share to the adjoints of the active operands, and of no others. In varying code the adjoint of a
  * uniform slot is acc[8 * slot] .. acc[8 * slot + 7], lane l added to the (l % 8)th: the caller
- * takes their sum. */
+ * takes their sum.
+ *
+ * There are two of each. The first, the quick one, multiplies every adjoint by every partial, and so makes
+ * nan of an adjoint of 0 and an infinite partial, such as that of a branch that was not chosen; nan reaches
+ * the leaves. By the second, the careful one, an adjoint of 0 passes nothing on: where the first has left
+ * nan it is asked once more. */
 typedef struct {
     const char *isa;
     void (*forward)(const Code *, double *u);
-    void (*reverse)(const Code *, const double *u, double *gu);
+    void (*reverse[2])(const Code *, const double *u, double *gu);
     void (*forward_lanes)(const Code *, const double *u, double *v, ptrdiff_t lanes);
-    void (*reverse_lanes)(const Code *, const double *u, const double *v, double *acc, double *gv,
-                          ptrdiff_t lanes);
+    void (*reverse_lanes[2])(const Code *, const double *u, const double *v, double *acc, double *gv,
+                             ptrdiff_t lanes);
+    int (*has_nan)(const double *x, ptrdiff_t count); /* whether there is one among these numbers */
 } Engine;
 
 /* The named engine ("baseline", "avx2", "avx512"), or NULL if this build or this processor does not have

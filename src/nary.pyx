@@ -111,7 +111,7 @@ def sum(values):
     cdef tuple terms = terms_of(values, 'values', &cls)
     cdef Py_ssize_t k, count = len(terms), first
     cdef PyObject *x
-    cdef double total = 0
+    cdef double total = -0.0 if count else 0.0     # what nothing is added to
     cdef PyObject *facade = new_facade_of(cls)
     cdef bint all_terms = tracing()     # numbers, too, are edges
     result = handed_over(facade)
@@ -128,17 +128,32 @@ def sum(values):
 def where(test, a, b):
     """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen.
 
-    test, a, b: Values or numbers, else TypeError. No gradient goes to the test. In a compiled function
-    this is how to choose by numbers that depend on its arguments. Both a and b are computed, and where a
-    derivative within the one not chosen is not finite, 0 times it is nan: choose between arguments, too,
-    where(x, x, 1).sqrt().
+    test: a Value or number; a, b: Values, numbers, or functions without arguments that return such, else
+    TypeError. No gradient goes to the test. In a compiled function this is how to choose by numbers that depend
+    on its arguments.
 
-    >>> x = Value(-2.0)
-    >>> where(x, x, 0.1 * x).data
-    -0.2
+    The one not chosen contributes nothing to a derivative of any order, whatever is infinite or nan within it:
+    where(x, x.sqrt(), 0) has the gradient 0 at 0. No second `where` around its argument is needed, as in JAX and
+    PyTorch: an adjoint or a tangent of 0 passes nothing on, be the partial infinite.
+
+    Python computes the arguments of a call before the call. So x.log() at 0 is an error of `log` before there is
+    a choice, in eager code; in a compiled function it is -inf. Written as a function, only the one chosen is
+    computed; while a function is traced, both are.
+
+    >>> x = Value(0.0)
+    >>> y = where(x, lambda: x.log(), 5 * x)
+    >>> y.backward()
+    >>> y.data, x.grad
+    (0.0, 5.0)
     """
     cdef PyTypeObject *cls = <PyTypeObject *> Value
-    cdef tuple terms = terms_of((test, a, b), ('test', 'a', 'b'), &cls)
+    cdef tuple terms = terms_of((test,), ('test',), &cls)
+    cdef bint both = tracing()
+    if callable(a) and (both or primal_of(PyTuple_GET_ITEM(terms, 0)) > 0):
+        a = a()
+    if callable(b) and (both or not primal_of(PyTuple_GET_ITEM(terms, 0)) > 0):
+        b = b()
+    terms = terms_of((test, 0.0 if callable(a) else a, 0.0 if callable(b) else b), ('test', 'a', 'b'), &cls)
     cdef Py_ssize_t first, k
     cdef PyObject *facade = new_facade_of(cls)
     result = handed_over(facade)
@@ -164,8 +179,9 @@ def dot(xs, ys, start=None):
     """
     cdef PyTypeObject *cls = <PyTypeObject *> Value
     cdef tuple left = terms_of(xs, 'xs', &cls), right = terms_of(ys, 'ys', &cls)
-    cdef tuple last = terms_of((0.0 if start is None else start,), ('start',), &cls)
+    cdef tuple last
     cdef Py_ssize_t k, count = len(left), first
+    last = terms_of(((-0.0 if count else 0.0) if start is None else start,), ('start',), &cls)
     cdef PyObject *x
     cdef PyObject *y
     if len(right) != count:

@@ -1,6 +1,6 @@
 /* The op table: ONE line an operation, and all that is made from it.
  *
- *   X(NAME, name, symbol, arity, value, by_a, by_b, raises)
+ *   X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind)
  *
  *   NAME    the op code, OP_NAME
  *   name    the method or operator as Python spells it
@@ -10,6 +10,11 @@
  *   by_b    partial derivative by the second operand (0 where there is none)
  *   raises  the function of Python's `math` or `operator` that decides, where the primal is not
  *           finite, whether these operands are an error; NULL where Python never raises
+ *   kind    what can become of finite operands:
+ *             FINITE    a finite value and finite partials, but for sums and products that are too large
+ *             OVERFLOWS infinite ones where the operand is large
+ *             SINGULAR  infinite partials, or nan, at a point or beyond a bound
+ *             CHOOSES    its partials say what is chosen: where one is 0, nothing passes, whatever the adjoint
  *
  * Adding an operation is adding a line: its method on Value, that method's documentation and its tests
  * follow from it. (Type checkers read its signature in _core.pyi.)
@@ -36,16 +41,16 @@ F(bell,            (double e),                     4 * e / ((1 + e) * (1 + e))) 
 F(tanh_partial,    (double a, double v),           v * v < 0.99 ? 1 - v * v : bell(exp(-2 * fabs(a))))        \
 F(sigmoid_partial, (double a, double v),           v < 0.99 ? v * (1 - v) : v * logistic(-a))                 \
 F(expm1_partial,   (double a, double v),           v < -0.99 ? exp(a) : v + 1)                                \
-/* a ** b where one of these would not be finite, though the derivative is: 0 instead of 0 * inf. What is not   \
- * chosen stays finite, too: a derivative of the formula passes 0 times its own there. */                     \
-F(base_by_base,    (double a, double b),           a == 0 && b == 0 ? 1 : a)                                  \
-F(base_by_power,   (double a, double b),           a == 0 && b >= 0 ? 1 : a)                                  \
-F(pow_by_base,     (double a, double b),           b * pow(base_by_base(a, b), b - 1))                        \
-F(pow_by_exponent, (double a, double b, double v), v * log(base_by_power(a, b)))                              \
+/* a ** b at a = 0, where the rules would give 0 * inf, or second derivatives that are not symmetric */                                                                                    \
+F(power_rule,      (double a, double b),           a == 0 && b == 1 ? 1 : b * pow(a, b - 1))                 \
+F(pow_by_base,     (double a, double b),           a == 0 && b == 0 ? 0 : power_rule(a, b))                   \
+F(pow_by_exponent, (double a, double b, double v), a == 0 && b >= 0 ? 0 : v * log(a))                         \
 F(powc_by_base,    (double a, double b),           b == 0 ? 0 : b * pow(a, b - 1))                            \
-/* a / v at the origin */                                                                                     \
-F(divisor,         (double v),                     v == 0 ? 1 : v)                                            \
-F(hypot_partial,   (double a, double v),           v > 0 ? a / divisor(v) : 0)
+/* whether b alone is nan */                                                                                  \
+F(nan_alone,       (double a, double b),           !(b == b) && a == a)                                       \
+/* 1 - a^2, exact near 1 as a product, its derivative near 0 as a difference */                               \
+F(one_less_square, (double a),                     a * a < 0.5 ? 1 - a * a : (1 - a) * (1 + a))               \
+F(hypot_partial,   (double a, double v),           v > 0 ? a / v : 0)
 
 #define F(name, parameters, value) \
     static inline double name parameters { return value; }
@@ -53,52 +58,57 @@ FORMULAS(F)
 #undef F
 
 #define OPERATORS(X) \
-X(ADD,      add,      "+",        2, a + b,              1,                          1,                         NULL)      \
-X(SUB,      sub,      "-",        2, a - b,              1,                          -1,                        NULL)      \
-X(MUL,      mul,      "*",        2, a * b,              b,                          a,                         NULL)      \
-X(DIV,      div,      "/",        2, a / b,              1 / b,                      -(a / b) / b,              "truediv") \
-X(POW,      pow,      "**",       2, pow(a, b),          pow_by_base(a, b),          pow_by_exponent(a, b, v),  "pow")     \
-/* the exponent is a plain number: no derivative by it is asked for */                                                     \
-X(POWC,     powc,     "**",       2, pow(a, b),          powc_by_base(a, b),         0,                         "pow")     \
-X(NEG,      neg,      "neg",      1, -a,                 -1,                         0,                         NULL)
+X(ADD,      add,      "+",        2, a + b,              1,                          1,                         NULL,  FINITE)      \
+X(SUB,      sub,      "-",        2, a - b,              1,                          -1,                        NULL,  FINITE)      \
+X(MUL,      mul,      "*",        2, a * b,              b,                          a,                         NULL,  FINITE)      \
+X(DIV,      div,      "/",        2, a / b,              1 / b,                      -(a / b) / b,              "truediv", SINGULAR)\
+X(POW,      pow,      "**",       2, pow(a, b),          pow_by_base(a, b),          pow_by_exponent(a, b, v),  "pow", SINGULAR)    \
+/* the exponent is a plain number: no derivative by it is asked for */                                                              \
+X(POWC,     powc,     "**",       2, pow(a, b),          powc_by_base(a, b),         0,                         "pow", SINGULAR)    \
+X(NEG,      neg,      "neg",      1, -a,                 -1,                         0,                         NULL,  FINITE)
 
 #define UNARY_FUNCTIONS(X) \
-X(ABS,      abs,      "abs",      1, fabs(a),            (a > 0) - (a < 0),          0,                         NULL)      \
-X(EXP,      exp,      "exp",      1, exp(a),             v,                          0,                         "exp")     \
-X(EXPM1,    expm1,    "expm1",    1, expm1(a),           expm1_partial(a, v),        0,                         "expm1")   \
-X(LOG,      log,      "log",      1, log(a),             1 / a,                      0,                         "log")     \
-X(LOG2,     log2,     "log2",     1, log2(a),            1 / LN_2 / a,               0,                         "log2")    \
-X(LOG10,    log10,    "log10",    1, log10(a),           1 / LN_10 / a,              0,                         "log10")   \
-X(LOG1P,    log1p,    "log1p",    1, log1p(a),           1 / (1 + a),                0,                         "log1p")   \
-X(SQRT,     sqrt,     "sqrt",     1, sqrt(a),            0.5 / v,                    0,                         "sqrt")    \
-X(CBRT,     cbrt,     "cbrt",     1, cbrt(a),            1 / (3 * v * v),            0,                         NULL)      \
-X(SIN,      sin,      "sin",      1, sin(a),             cos(a),                     0,                         "sin")     \
-X(COS,      cos,      "cos",      1, cos(a),             -sin(a),                    0,                         "cos")     \
-X(TAN,      tan,      "tan",      1, tan(a),             1 + v * v,                  0,                         "tan")     \
-X(ASIN,     asin,     "asin",     1, asin(a),            1 / sqrt((1 - a) * (1 + a)), 0,                        "asin")    \
-X(ACOS,     acos,     "acos",     1, acos(a),            -1 / sqrt((1 - a) * (1 + a)), 0,                       "acos")    \
-X(ATAN,     atan,     "atan",     1, atan(a),            1 / (1 + a * a),            0,                         "atan")    \
-X(SINH,     sinh,     "sinh",     1, sinh(a),            cosh(a),                    0,                         "sinh")    \
-X(COSH,     cosh,     "cosh",     1, cosh(a),            sinh(a),                    0,                         "cosh")    \
-X(TANH,     tanh,     "tanh",     1, tanh(a),            tanh_partial(a, v),         0,                         "tanh")    \
-X(ASINH,    asinh,    "asinh",    1, asinh(a),           1 / hypot(1, a),            0,                         "asinh")   \
-X(ACOSH,    acosh,    "acosh",    1, acosh(a),           1 / (sqrt(a - 1) * sqrt(a + 1)), 0,                    "acosh")   \
-X(ATANH,    atanh,    "atanh",    1, atanh(a),           1 / ((1 - a) * (1 + a)),    0,                         "atanh")   \
-X(ERF,      erf,      "erf",      1, erf(a),             TWO_OVER_SQRT_PI * exp(-a * a), 0,                     "erf")     \
-X(ERFC,     erfc,     "erfc",     1, erfc(a),            -TWO_OVER_SQRT_PI * exp(-a * a), 0,                    "erfc")    \
-X(SIGMOID,  sigmoid,  "sigmoid",  1, logistic(a),        sigmoid_partial(a, v),      0,                         NULL)      \
-X(SOFTPLUS, softplus, "softplus", 1, (a > 0 ? a : 0) + log1p(exp(-fabs(a))), logistic(a), 0,                    NULL)      \
-/* as micrograd: nothing passes at 0 */                                                                                    \
-X(RELU,     relu,     "ReLU",     1, a < 0 ? 0 : a,      v > 0,                      0,                         NULL)
+X(ABS,      abs,      "abs",      1, fabs(a),            (a > 0) - (a < 0),          0,                         NULL,  FINITE)      \
+X(EXP,      exp,      "exp",      1, exp(a),             v,                          0,                         "exp", OVERFLOWS)   \
+X(EXPM1,    expm1,    "expm1",    1, expm1(a),           expm1_partial(a, v),        0,                         "expm1", OVERFLOWS) \
+X(LOG,      log,      "log",      1, log(a),             1 / a,                      0,                         "log", SINGULAR)    \
+X(LOG2,     log2,     "log2",     1, log2(a),            1 / LN_2 / a,               0,                         "log2", SINGULAR)   \
+X(LOG10,    log10,    "log10",    1, log10(a),           1 / LN_10 / a,              0,                         "log10", SINGULAR)  \
+X(LOG1P,    log1p,    "log1p",    1, log1p(a),           1 / (1 + a),                0,                         "log1p", SINGULAR)  \
+X(SQRT,     sqrt,     "sqrt",     1, sqrt(a),            0.5 / v,                    0,                         "sqrt", SINGULAR)   \
+X(CBRT,     cbrt,     "cbrt",     1, cbrt(a),            1 / (3 * v * v),            0,                         NULL,  SINGULAR)    \
+X(SIN,      sin,      "sin",      1, sin(a),             cos(a),                     0,                         "sin", FINITE)      \
+X(COS,      cos,      "cos",      1, cos(a),             -sin(a),                    0,                         "cos", FINITE)      \
+X(TAN,      tan,      "tan",      1, tan(a),             1 + v * v,                  0,                         "tan", FINITE)      \
+X(ASIN,     asin,     "asin",     1, asin(a),            1 / sqrt(one_less_square(a)), 0,                        "asin", SINGULAR)   \
+X(ACOS,     acos,     "acos",     1, acos(a),            -1 / sqrt(one_less_square(a)), 0,                       "acos", SINGULAR)   \
+X(ATAN,     atan,     "atan",     1, atan(a),            1 / (1 + a * a),            0,                         "atan", FINITE)     \
+X(SINH,     sinh,     "sinh",     1, sinh(a),            cosh(a),                    0,                         "sinh", OVERFLOWS)  \
+X(COSH,     cosh,     "cosh",     1, cosh(a),            sinh(a),                    0,                         "cosh", OVERFLOWS)  \
+X(TANH,     tanh,     "tanh",     1, tanh(a),            tanh_partial(a, v),         0,                         "tanh", FINITE)     \
+X(ASINH,    asinh,    "asinh",    1, asinh(a),           1 / hypot(1, a),            0,                         "asinh", FINITE)    \
+X(ACOSH,    acosh,    "acosh",    1, acosh(a),           1 / (sqrt(a - 1) * sqrt(a + 1)), 0,                    "acosh", SINGULAR)  \
+X(ATANH,    atanh,    "atanh",    1, atanh(a),           1 / one_less_square(a),      0,                         "atanh", SINGULAR)  \
+X(ERF,      erf,      "erf",      1, erf(a),             TWO_OVER_SQRT_PI * exp(-a * a), 0,                     "erf", FINITE)      \
+X(ERFC,     erfc,     "erfc",     1, erfc(a),            -TWO_OVER_SQRT_PI * exp(-a * a), 0,                    "erfc", FINITE)     \
+X(SIGMOID,  sigmoid,  "sigmoid",  1, logistic(a),        sigmoid_partial(a, v),      0,                         NULL,  FINITE)      \
+X(SOFTPLUS, softplus, "softplus", 1, (a > 0 ? a : 0) + log1p(exp(-fabs(a))), logistic(a), 0,                    NULL,  FINITE)      \
+/* as micrograd: nothing passes at 0 */                                                                                             \
+X(RELU,     relu,     "ReLU",     1, a < 0 ? 0 : a,      v > 0,                      0,                         NULL,  CHOOSES)
 
 #define BINARY_FUNCTIONS(X) \
-X(ATAN2,    atan2,    "atan2",    2, atan2(a, b),        b / hypot(a, b) / hypot(a, b), -a / hypot(a, b) / hypot(a, b), "atan2") \
-X(HYPOT,    hypot,    "hypot",    2, hypot(a, b),        hypot_partial(a, v),        hypot_partial(b, v),       "hypot")   \
-/* the first operand wins a tie, and takes its whole gradient; nan spreads, as NumPy has it */                             \
-X(MIN,      min,      "min",      2, (b < a) + (b != b) ? b : a, !(b < a),              b < a,                     NULL)      \
-X(MAX,      max,      "max",      2, (b > a) + (b != b) ? b : a, !(b > a),              b > a,                     NULL)
+X(ATAN2,    atan2,    "atan2",    2, atan2(a, b),        b / hypot(a, b) / hypot(a, b), -a / hypot(a, b) / hypot(a, b), "atan2", SINGULAR)\
+X(HYPOT,    hypot,    "hypot",    2, hypot(a, b),        hypot_partial(a, v),        hypot_partial(b, v),       "hypot", FINITE)    \
+/* the first operand wins a tie, and takes its whole gradient; nan wins, as in NumPy */                                             \
+X(MIN,      min,      "min",      2, b < a || (!(b == b) && a == a) ? b : a, !(b < a) && !nan_alone(a, b), b < a || nan_alone(a, b), NULL, CHOOSES)\
+X(MAX,      max,      "max",      2, b > a || (!(b == b) && a == a) ? b : a, !(b > a) && !nan_alone(a, b), b > a || nan_alone(a, b), NULL, CHOOSES)
 
-#define ALL_OPS(X) OPERATORS(X) UNARY_FUNCTIONS(X) BINARY_FUNCTIONS(X)
+/* What derivatives that are graphs need (derive.pyx), and nobody calls. */
+#define DERIVED_OPS(X) \
+/* the product of the chain rule: what an adjoint of 0 is multiplied with, be it infinite, contributes nothing */                    \
+X(CHAIN,    chain,    "*",        2, a == 0 || b == 0 ? 0 : a * b, b,                a,                         NULL,  CHOOSES)
+
+#define ALL_OPS(X) OPERATORS(X) UNARY_FUNCTIONS(X) BINARY_FUNCTIONS(X) DERIVED_OPS(X)
 
 #define TWO_OVER_SQRT_PI 1.1283791670955126
 #define LN_2 0.69314718055994531
@@ -106,7 +116,7 @@ X(MAX,      max,      "max",      2, (b > a) + (b != b) ? b : a, !(b > a),      
 
 enum {
     OP_LEAF,
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises) OP_##NAME,
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) OP_##NAME,
     ALL_OPS(X)
 #undef X
     /* n-ary nodes, whose parents are edges: */
@@ -119,10 +129,13 @@ enum {
     OP_COUNT
 };
 
+enum { FINITE, OVERFLOWS, SINGULAR, CHOOSES };
+
 typedef struct {
     const char *name, *symbol;
     int arity;
     const char *raises;
+    int kind;
     const char *value, *by_a, *by_b; /* the formulas, for documentation */
 } OpInfo;
 
@@ -138,23 +151,23 @@ static const Formula FORMULA_TEXTS[] = {
 };
 
 static const OpInfo OP_INFO[OP_COUNT] = {
-    {"leaf", "", 0, NULL, "", "", ""},
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises) \
-    {#name, symbol, arity, raises, #value, #by_a, #by_b},
+    {"leaf", "", 0, NULL, FINITE, "", "", ""},
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+    {#name, symbol, arity, raises, kind, #value, #by_a, #by_b},
     ALL_OPS(X)
 #undef X
-    {"plain", "", 0, NULL, "", "", ""},
-    {"nary", "", 0, NULL, "", "", ""},
-    {"sum", "sum", 0, NULL, "", "", ""},
-    {"dot", "dot", 0, NULL, "", "", ""},
-    {"where", "where", 0, NULL, "", "", ""},
-    {"take", "take", 0, NULL, "", "", ""},
+    {"plain", "", 0, NULL, FINITE, "", "", ""},
+    {"nary", "", 0, NULL, FINITE, "", "", ""},
+    {"sum", "sum", 0, NULL, FINITE, "", "", ""},
+    {"dot", "dot", 0, NULL, FINITE, "", "", ""},
+    {"where", "where", 0, NULL, CHOOSES, "", "", ""},
+    {"take", "take", 0, NULL, CHOOSES, "", "", ""},
 };
 
 /* The primal of an operation of the table. */
 static inline double op_value(int op, double a, double b) {
     switch (op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises) \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
     case OP_##NAME: return value;
         ALL_OPS(X)
 #undef X
@@ -162,16 +175,24 @@ static inline double op_value(int op, double a, double b) {
     return 0;
 }
 
+/* With a constant op, nothing but its own formulas is to be left. */
+#ifdef _MSC_VER
+#define ALWAYS_INLINE static __forceinline
+#else
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#endif
+
 /* Adds to the operands' adjoints *ga and *gb their share of the adjoint g; with g = 1 and both at 0,
- * this is how to ask for the partials. */
-static inline void op_reverse(int op, double a, double b, double v, double g, double *ga,
+ * this is how to ask for the partials. The caller leaves out an adjoint of 0: it passes nothing on, though a
+ * partial is infinite. */
+ALWAYS_INLINE void op_reverse(int op, double a, double b, double v, double g, double *ga,
                               double *gb) {
     switch (op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises) \
-    case OP_##NAME:                                             \
-        *ga += g * (by_a);                                      \
-        if (arity == 2)                                         \
-            *gb += g * (by_b);                                  \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+    case OP_##NAME:                                                   \
+        *ga += kind == CHOOSES && (by_a) == 0 ? 0 : g * (by_a);       \
+        if (arity == 2)                                               \
+            *gb += kind == CHOOSES && (by_b) == 0 ? 0 : g * (by_b);   \
         break;
         ALL_OPS(X)
 #undef X

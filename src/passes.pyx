@@ -6,7 +6,7 @@
 # long as the arrays they were taken from.
 
 cimport cython
-from libc.math cimport fabs
+from libc.math cimport fabs, INFINITY, signbit
 from libc.stdint cimport int8_t
 from libc.string cimport memcmp, memcpy
 
@@ -282,30 +282,126 @@ def reachable(graph):
     return draft.graph(graph, to)
 
 
+# ------------------------------------------------------------------------------- the signs of zeros
+
+cdef enum:
+    PASSES = 1      # the sign of a zero operand may become that of a zero,
+    SEES = 2        # or make another number
+    WANTED = 1      # a node's being -0 or 0 may change a number that is computed from it
+    POSSIBLE = 2    # it may be -0
+
+cdef uint8_t sign_effects[2][OP_COUNT]  # what an operand's sign does, by a and by b
+cdef bint negative_zeros[OP_COUNT]      # whether the value may be -0 at all
+cdef bint signs_known = False
+
+
+cdef int sign_effect(int op, bint k, double other) noexcept:
+    """What the sign of a zero, the first operand or the second (k), does next to that other operand."""
+    cdef double x = op_value(op, other if k else 0.0, 0.0 if k else other)
+    cdef double y = op_value(op, other if k else -0.0, -0.0 if k else other)
+    if x != y and (x == x or y == y):
+        return SEES
+    return PASSES if memcmp(&x, &y, sizeof(double)) != 0 and x == x else 0
+
+
+cdef void learn_signs():
+    """From the values in the op table."""
+    global signs_known
+    cdef int op, k
+    cdef double x
+    for op in range(OP_LEAF + 1, OP_PLAIN):
+        negative_zeros[op] = OP_INFO[op].arity == 2
+        for other in (-INFINITY, -2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, INFINITY):
+            for k in range(2):
+                sign_effects[k][op] = max(sign_effects[k][op], sign_effect(op, k, other))
+            x = op_value(op, other, 0)
+            negative_zeros[op] |= x == 0 and signbit(x)
+    signs_known = True
+
+
+cdef object signs_of(graph):
+    """uint8[n]: WANTED, POSSIBLE of each node. Who leaves out a 0 that is added where both are true changes numbers.
+
+    A result may be 0 instead of -0, which are equal.
+    """
+    import numpy
+    cdef Arrays g = arrays_of(graph)
+    cdef Py_ssize_t i, e
+    cdef int op, k, effect
+    cdef int32_t operand, other
+    signs_ = numpy.zeros(g.nodes, numpy.uint8)
+    cdef uint8_t *signs = <uint8_t *> address(signs_)
+    if not signs_known:
+        learn_signs()
+    for i in range(g.nodes):
+        op = g.op[i]
+        if op == OP_LEAF:
+            signs[i] = 0 if is_constant(&g, i) and not (g.data[i] == 0 and signbit(g.data[i])) else POSSIBLE
+        elif op == OP_DOT:      # where all its terms may be
+            signs[i] = signs[g.edges[g.lhs[i] + g.rhs[i] - 1]] if g.rhs[i] & 1 else POSSIBLE
+            for e in range(g.lhs[i], g.lhs[i] + (g.rhs[i] & ~1), 2):
+                if unit(&g, g.edges[e]) == 1:
+                    signs[i] &= signs[g.edges[e + 1]]
+        elif is_nary(op):
+            signs[i] = POSSIBLE
+        elif op == OP_ADD:
+            signs[i] = signs[g.lhs[i]] & signs[g.rhs[i]]
+        elif negative_zeros[op] and not (op == OP_MUL and g.lhs[i] == g.rhs[i]):
+            signs[i] = POSSIBLE
+    for i in range(g.nodes - 1, -1, -1):
+        op = g.op[i]
+        if is_nary(op):
+            if signs[i] & WANTED:
+                for e in range(g.lhs[i] + (op == OP_WHERE or op == OP_TAKE), g.lhs[i] + <Py_ssize_t> g.rhs[i]):
+                    signs[g.edges[e]] |= WANTED
+        elif op != OP_LEAF:
+            for k in range(OP_INFO[op].arity):
+                operand, other = (g.rhs[i], g.lhs[i]) if k else (g.lhs[i], g.rhs[i])
+                effect = sign_effects[k][op]
+                if effect and other != operand and is_constant(&g, other):
+                    effect = sign_effect(op, k, g.data[other])
+                if effect == SEES or effect and signs[i] & WANTED:
+                    signs[operand] |= WANTED
+    return signs_
+
+
 # ------------------------------------------------------------------------------------------ constants
 
 def fold_constants(graph):
     """With the numbers that are known computed, and operations that do nothing left out.
 
-    Values are those of IEEE 754, inf and nan among them. x*0 stays, as x may be one of those; but the sign
-    of a zero is not kept: x + 0 becomes x. Constant factors are multiplied: 2 * (3 * x) becomes 6 * x.
+    Values are those of IEEE 754, inf and nan among them. x*0 stays, as x may be one of those; x + 0 becomes x
+    where no number depends on whether that is -0. Constant factors are multiplied: 2 * (3 * x) becomes 6 * x.
     """
     import numpy
+    signs_ = signs_of(graph)
     cdef Arrays g = arrays_of(graph)
     cdef Draft draft = draft_of(&g)
     cdef Py_ssize_t i
     to_ = numpy.empty(g.nodes, numpy.int32)
     cdef int32_t *to = <int32_t *> address(to_)
+    cdef const uint8_t *signs = <const uint8_t *> address(signs_)
     for i in range(g.nodes):
         if g.op[i] == OP_LEAF:
             to[i] = draft.copy(&g, i, to)
         elif g.op[i] == OP_DOT:
-            to[i] = folded_dot(draft, &g, i, to)
+            to[i] = folded_dot(draft, &g, i, to, signs[i] & WANTED)
         elif is_nary(g.op[i]):
             to[i] = folded_choice(draft, &g, i, to)
+        elif is_added_zero(&draft.made, g.op[i], to[g.rhs[i]]) and not (
+                signs[i] & WANTED and signs[g.lhs[i]] & POSSIBLE):
+            to[i] = to[g.lhs[i]]
+        elif g.op[i] == OP_ADD and is_added_zero(&draft.made, OP_ADD, to[g.lhs[i]]) and not (
+                signs[i] & WANTED and signs[g.rhs[i]] & POSSIBLE):
+            to[i] = to[g.rhs[i]]
         else:
             to[i] = folded_op(draft, g.op[i], to[g.lhs[i]], to[g.rhs[i]])
     return draft.graph(graph, to)
+
+
+cdef inline bint is_added_zero(const Arrays *g, int op, int32_t i) noexcept:
+    """Whether a node is a zero, and the second operand of an addition or subtraction."""
+    return (op == OP_ADD or op == OP_SUB) and is_constant(g, i) and g.data[i] == 0
 
 
 cdef int32_t folded_op(Draft draft, int op, int32_t a, int32_t b) except -1:
@@ -318,15 +414,7 @@ cdef int32_t folded_op(Draft draft, int op, int32_t a, int32_t b) except -1:
         x, y = g.data[a], g.data[b]
         if a_known and b_known:
             return draft.constant(op_value(op, x, y))
-        if op == OP_ADD:
-            if a_known and x == 0:
-                return b
-            if b_known and y == 0:
-                return a
-        elif op == OP_SUB:
-            if b_known and y == 0:
-                return a
-        elif op == OP_MUL:
+        if op == OP_MUL:
             if a_known and x == 1:
                 return b
             if b_known and y == 1:
@@ -347,6 +435,12 @@ cdef int32_t folded_op(Draft draft, int op, int32_t a, int32_t b) except -1:
                 return a
             if b_known and y == 2:
                 return draft.node(OP_MUL, a, a)
+        elif op == OP_CHAIN:
+            if a_known and x == 0 or b_known and y == 0:
+                return draft.constant(0)
+            if a_known and fabs(x) < INFINITY or b_known and fabs(y) < INFINITY:
+                op = OP_MUL
+                continue
         elif op == OP_NEG and scale_of(g, a, -1, &scale):
             op = OP_MUL
             b = scaled(g, a)
@@ -370,13 +464,13 @@ cdef inline int32_t scaled(const Arrays *g, int32_t i) noexcept:
     return g.rhs[i] if g.op[i] == OP_MUL and is_constant(g, g.lhs[i]) else g.lhs[i]
 
 
-cdef int32_t folded_dot(Draft draft, const Arrays *g, Py_ssize_t i, const int32_t *to) except -1:
-    """A dot: its constant terms are summed, its factors 1 stand first as node 0."""
+cdef int32_t folded_dot(Draft draft, const Arrays *g, Py_ssize_t i, const int32_t *to, bint exact) except -1:
+    """A dot: its constant terms are summed, its factors 1 stand first as node 0. exact: 0 must not become -0."""
     cdef Arrays *made = &draft.made
     cdef const int32_t *edges = g.edges + g.lhs[i]
     cdef Py_ssize_t e, first = made.edge_count
     cdef int32_t x, y, addend = -1
-    cdef double total = 0, scale = 0
+    cdef double total = -0.0, scale = 0
     if g.rhs[i] & 1:
         addend = to[edges[g.rhs[i] - 1]]
         if is_constant(made, addend):
@@ -396,7 +490,9 @@ cdef int32_t folded_dot(Draft draft, const Arrays *g, Py_ssize_t i, const int32_
             draft.pair(0, y)
         else:
             draft.pair(x, y)
-    if total != 0:
+    if made.edge_count == first and addend < 0:
+        return draft.constant(total)
+    if total != 0 or exact and not signbit(total):
         x = draft.constant(total)
         if addend < 0:
             addend = x
@@ -466,7 +562,7 @@ cdef inline uint64_t mixed(uint64_t hash, uint64_t x) noexcept:
 
 
 cdef inline bint commutes(int op) noexcept:
-    return op == OP_ADD or op == OP_MUL
+    return op == OP_ADD or op == OP_MUL or op == OP_CHAIN
 
 
 cdef uint64_t hash_of(const Arrays *g, Py_ssize_t i) noexcept:
@@ -716,9 +812,9 @@ cdef int flag_at(const uint8_t *flags, int32_t k, Py_ssize_t count) except -1:
 def separate(graph, varying):
     """With every varying dot made of pairs of one kind: a uniform factor and a varying one, or both varying.
 
-    varying: which nodes of the graph vary. A product of a uniform and a varying factor becomes a dot, too. The pairs of uniform factors, and a uniform addend, become a uniform
-    sum, which is then the addend; pairs of one uniform factor, which stands first, are summed before those
-    of two varying ones.
+    varying: which nodes of the graph vary. A product of a uniform and a varying factor becomes a dot, too. The pairs
+    of uniform factors, and a uniform addend, become a uniform sum, which is then the addend; pairs of one uniform
+    factor, which stands first, are summed before those of two varying ones.
     """
     import numpy
     cdef Arrays g = arrays_of(graph)

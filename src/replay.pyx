@@ -227,12 +227,27 @@ cdef void run_forward(Code code, double *u) noexcept:
             engine.forward(&code.uniform.code, u)
 
 
-cdef void run_reverse(Code code, const double *u, double *gu) noexcept:
+cdef void run_reverse(Code code, const double *u, double *gu, bint careful) noexcept:
     if code.uniform.code.count < LONG_CODE:
-        engine.reverse(&code.uniform.code, u, gu)
+        engine.reverse[careful](&code.uniform.code, u, gu)
     else:
         with nogil:
-            engine.reverse(&code.uniform.code, u, gu)
+            engine.reverse[careful](&code.uniform.code, u, gu)
+
+
+cdef void reverse_from(Code code, Py_ssize_t slot, double weight, const double *u, double *gu) noexcept:
+    """The adjoints of the leaves, for the adjoint of one result: quickly, and where that yields nan carefully."""
+    cdef bint careful
+    for careful in range(2):
+        gu[slot] = weight
+        run_reverse(code, u, gu, careful)
+        if careful or not engine.has_nan(gu, code.leaves):
+            return
+        clear_adjoints(code, gu)
+
+
+cdef void clear_adjoints(Code code, double *gu) noexcept:
+    memset(gu, 0, code.uniform.slots * sizeof(double))
 
 
 cdef object call_one(Program program, Inputs inputs):
@@ -256,8 +271,7 @@ cdef object one_result(Program program, Code code, Py_ssize_t k, Buffers buffers
     cdef int32_t slot = code.output_slot[k]
     if not (code.reverse and code.output_active[k]):
         return Value(buffers.values[slot])
-    buffers.adjoints[slot] = 1
-    run_reverse(code, buffers.values, buffers.adjoints)
+    reverse_from(code, slot, 1, buffers.values, buffers.adjoints)
     result = push_call(program, code, buffers.values[slot], buffers.adjoints, 1, inputs.values, None)
     clear_leaves(program, code, buffers.adjoints)
     return result
@@ -338,6 +352,7 @@ cdef class Job:
     cdef int64_t next_chunk, chunks_done        # the next to be begun; how many are finished
     cdef Py_ssize_t lanes
     cdef Py_ssize_t output      # the result whose adjoint is 1; -1: no reverse sweep
+    cdef bint careful           # whether that is the careful one
     cdef double **results       # where each result's numbers go, a sample each, or NULL
     cdef double *totals         # by chunk: the sum of the result over the samples
     cdef double *shared         # by chunk: the adjoints of the uniform slots that samples share
@@ -524,7 +539,7 @@ cdef void do_block(Job job, Code code, Buffers block, Py_ssize_t s, Py_ssize_t l
     row = gv + code.output_slot[job.output] * lanes
     for l in range(lanes):
         row[l] = 1
-    engine.reverse_lanes(&code.varying.code, u, v, block.uniform, gv, lanes)
+    engine.reverse_lanes[job.careful](&code.varying.code, u, v, block.uniform, gv, lanes)
     for k in range(job.inputs):
         row = gv + job.columns[k].slot * lanes
         if job.columns[k].gradient != NULL:
@@ -602,6 +617,7 @@ cdef double sweep(Program program, Code code, Py_ssize_t k, Buffers uniform, Sam
     cdef double total = 0
     cdef double *gu = uniform.adjoints
     cdef Py_ssize_t c, j
+    cdef bint careful
     cdef Job job
     if gradients:
         import numpy
@@ -610,18 +626,31 @@ cdef double sweep(Program program, Code code, Py_ssize_t k, Buffers uniform, Sam
     if not code.output_varying[k]:
         total = uniform.values[code.output_slot[k]] * samples.count if samples.count else 0.0
         if code.reverse and code.output_active[k]:
-            gu[code.output_slot[k]] = samples.count
-            run_reverse(code, uniform.values, gu)
+            reverse_from(code, code.output_slot[k], samples.count, uniform.values, gu)
         return total
-    job = new_job(code, uniform, samples, k, gradients)
-    run_job(job)
-    for c in range(job.chunks):
-        total += job.totals[c]
-        for j in range(code.shared_slots):
-            gu[j] += job.shared[c * code.shared_slots + j]
-    if code.reverse and code.output_active[k]:
-        run_reverse(code, uniform.values, gu)
+    for careful in range(2):
+        job = new_job(code, uniform, samples, k, gradients)
+        job.careful = careful
+        run_job(job)
+        total = 0
+        for c in range(job.chunks):
+            total += job.totals[c]
+            for j in range(code.shared_slots):
+                gu[j] += job.shared[c * code.shared_slots + j]
+        if not (code.reverse and code.output_active[k]):
+            break
+        run_reverse(code, uniform.values, gu, careful)
+        if careful or not (engine.has_nan(gu, code.leaves) or nan_among(gradients)):
+            break
+        clear_adjoints(code, gu)
     return total
+
+
+cdef bint nan_among(dict arrays) except -1:
+    for array in arrays.values():
+        if engine.has_nan(<double *> address(array), len(array)):
+            return True
+    return False
 
 
 cdef object mapped(Program program, Samples samples):
@@ -743,8 +772,7 @@ cdef tuple value_and_gradient(Program program, Inputs inputs, argnums, has_aux):
         others = numpy.array([buffers.values[code.output_slot[k]] for k in range(1, code.outputs)])
         value = value, Assembly(aux, others, reshaped).next()
     if code.output_active[0]:
-        buffers.adjoints[slot] = 1
-        run_reverse(code, buffers.values, buffers.adjoints)
+        reverse_from(code, slot, 1, buffers.values, buffers.adjoints)
     gradient = numpy.empty(program.input_count)
     cdef double *to = <double *> address(gradient)
     if code.inputs_in_row:
@@ -788,6 +816,7 @@ cdef tuple mapped_value_and_gradient(Program program, Samples samples, argnums):
     cdef Buffers uniform
     cdef Job job
     cdef Py_ssize_t k
+    cdef bint careful
     check_single(program)
     arguments, mask = chosen_arguments(program, argnums)
     check_sample_indices(program, samples)
@@ -798,10 +827,14 @@ cdef tuple mapped_value_and_gradient(Program program, Samples samples, argnums):
     values = numpy.full(samples.count, uniform.values[code.output_slot[0]] if not code.output_varying[0] else 0.0)
     leaves = {k: numpy.zeros(samples.count) for k in range(program.input_count) if mask[k]}
     if code.output_varying[0]:
-        job = new_job(code, uniform, samples, 0, leaves)
-        job.held.append(values)
-        job.results[0] = <double *> address(values)
-        run_job(job)
+        for careful in range(2):
+            job = new_job(code, uniform, samples, 0, leaves)
+            job.careful = careful
+            job.held.append(values)
+            job.results[0] = <double *> address(values)
+            run_job(job)
+            if careful or not nan_among(leaves):
+                break
     code.spare.append(uniform)
     n = samples.count
     leaves = [leaves.get(k) for k in range(program.input_count)]

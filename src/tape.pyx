@@ -9,13 +9,15 @@
 
 cdef extern from "ops.h" nogil:
     enum:
-        OP_LEAF, OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_POW, OP_POWC, OP_NEG, OP_ABS
+        OP_LEAF, OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_POW, OP_POWC, OP_NEG, OP_ABS, OP_CHAIN
         OP_PLAIN, OP_NARY, OP_SUM, OP_DOT, OP_WHERE, OP_TAKE, OP_COUNT
+        FINITE, OVERFLOWS, SINGULAR, CHOOSES
     ctypedef struct OpInfo:
         const char *name
         const char *symbol
         int arity
         const char *raises
+        int kind
         const char *value
         const char *by_a
         const char *by_b
@@ -373,6 +375,8 @@ cdef inline void reverse_nary(Py_ssize_t i, int op) noexcept nogil:
     cdef Node *x
     cdef Node *y
     CHECK(node.lhs + count <= tape.edges)
+    if g == 0:      # passes nothing on, though a partial is infinite
+        return
     if op == OP_SUM:
         for e in range(count):
             node_at(parent[e]).grad += g
@@ -394,7 +398,8 @@ cdef inline void reverse_nary(Py_ssize_t i, int op) noexcept nogil:
 cdef inline void reverse_op(Node *node, int op) noexcept nogil:
     cdef Node *a = node_at(node.lhs)
     cdef Node *b = node_at(node.rhs)
-    op_reverse(op, a.data, b.data, node.data, node.grad, &a.grad, &b.grad)
+    if node.grad != 0:
+        op_reverse(op, a.data, b.data, node.data, node.grad, &a.grad, &b.grad)
 
 
 cdef void reverse_step(Py_ssize_t i) noexcept nogil:

@@ -149,7 +149,7 @@ function evaluation() {
  */
 function chainStep(derivatives, edge, source, target, of) {
   const { [source]: outer, [target]: before } = derivatives;
-  const share = outer * edge.partial;
+  const share = outer === 0 || edge.partial === 0 ? 0 : outer * edge.partial; // also of infinity
   derivatives[target] = (before ?? 0) + share;
   const sum =
     before === undefined
