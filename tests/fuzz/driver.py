@@ -1,0 +1,236 @@
+"""Runs cases in processes of their own, side by side, and makes what fails small.
+
+A worker runs one kind, and writes the number of the case before it starts it where its parent can
+read it. So the parent knows the case also where the worker crashes or does not end.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import mmap
+import os
+import pickle
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from typing import Any
+
+from . import Case, Skip, Wrong
+
+KINDS = ("sessions", "compiled", "outside", "transforms", "arrays", "files")
+PATIENCE = 60  # seconds for one case; sanitizers are slow
+MOST_FAILURES = 3  # of a kind, that are made small and printed
+SHRINKING = 30  # seconds
+
+
+def kind_of(name: str) -> Any:
+    return importlib.import_module(f".{name}", __package__)
+
+
+def made(kind: Any, seed: int, k: int) -> Case:
+    """Case k: the same whatever ran before it."""
+    name = kind.__name__.rpartition(".")[2]
+    return kind.case(random.Random(f"{seed} {name} {k}"))
+
+
+def failure(kind: Any, case: Case) -> str:
+    """What is wrong, or ''. Anything but Skip is a failure: a case knows which errors it expects."""
+    try:
+        kind.run(case)
+    except Skip:
+        pass
+    except Wrong as error:
+        return str(error)
+    except Exception:
+        return traceback.format_exc(limit=-3)
+    return ""
+
+
+def failure_apart(kind: Any, case: Case, patience: float = PATIENCE) -> str:
+    """The same, in a child: a crash and a case that does not end are failures, too."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        quiet()
+        with os.fdopen(writer, "wb") as pipe:
+            pickle.dump(failure(kind, case), pipe)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        ended = waited(child, time.monotonic() + patience)
+        found = pipe.read()
+    if ended is None:
+        return f"does not end within {patience} s"
+    if ended != 0 or not found:
+        return ending(ended)
+    return pickle.loads(found)
+
+
+def ending(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"ends the process with {signal.Signals(-code).name if code < 0 else f'status {code}'}"
+
+
+def waited(child: int, until: float) -> int | None:
+    """The status that the child ends with; None, and it is killed, if it does not."""
+    while time.monotonic() < until:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        time.sleep(0.0005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def quiet() -> None:
+    """A child that crashes on purpose says nothing."""
+    faulthandler.disable()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+
+
+def shrunk(kind: Any, case: Case, seconds: float = SHRINKING) -> tuple[Case, str]:
+    """The case with as many of its steps left out as can be, and what is wrong with it."""
+    until = time.monotonic() + seconds
+    steps, text = list(case.steps), ""
+    size = max(1, len(steps) // 2)
+    while True:
+        at, smaller = len(steps), False
+        while at > 0 and time.monotonic() < until:
+            start = max(0, at - size)
+            fewer = steps[:start] + steps[at:]
+            found = failure_apart(kind, case._replace(steps=fewer))
+            if found:
+                steps, text, smaller = fewer, found, True
+            at = start
+        if time.monotonic() >= until or (size == 1 and not smaller):
+            return case._replace(steps=steps), text
+        size = size if smaller and size == 1 else max(1, size // 2)
+
+
+def report(name: str, seed: int, k: int, text: str) -> None:
+    """Print a failure, small."""
+    kind = kind_of(name)
+    print(f"\n== {name}-{k} of seed {seed} fails. Again: make fuzz SEED={seed} CASE={name}-{k}")
+    case = made(kind, seed, k)
+    alone = failure_apart(kind, case)
+    if alone:
+        case, small = shrunk(kind, case)
+        print((small or alone).rstrip(), end="\n\n")
+        print(kind.script(case), flush=True)
+    else:
+        print(f"{text.rstrip()}\n(not where it runs alone)", flush=True)
+
+
+class Worker:
+    """A process that runs cases of one kind until the time is over."""
+
+    def __init__(self, name: str, seed: int, until: float, first: int = 0, most: int = 2**62):
+        self.name, self.seed = name, seed
+        # The case that runs; how many have run; when it began, in ns.
+        self.state = memoryview(mmap.mmap(-1, 24)).cast("q")
+        self.state[0], self.state[2] = first, time.monotonic_ns()
+        self.failures = tempfile.TemporaryFile()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            status = 1
+            try:
+                self.work(until, first, most)
+                status = 0
+            except KeyboardInterrupt:
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+
+    def work(self, until: float, first: int, most: int) -> None:
+        kind = kind_of(self.name)
+        failures = 0
+        for k in range(first, first + most):
+            if time.monotonic() >= until or failures >= MOST_FAILURES:
+                break
+            self.state[0], self.state[2] = k, time.monotonic_ns()
+            text = failure(kind, made(kind, self.seed, k))
+            if text:
+                failures += 1
+                pickle.dump((k, text), self.failures)
+                self.failures.flush()
+            self.state[1] += 1
+
+    def found(self) -> list[tuple[int, str]]:
+        self.failures.seek(0)
+        found = []
+        while True:
+            try:
+                found.append(pickle.load(self.failures))
+            except EOFError:
+                return found
+
+
+def fuzz(seconds: float, seed: int, kinds: Any = KINDS, most: int = 2**62) -> int:
+    """Run all kinds for that long, print failures and how many cases ran; the exit status.
+
+    most: cases of each kind.
+    """
+    counts = dict.fromkeys(kinds, 0)
+    failed: list[tuple[str, int, str]] = []
+    begun = time.monotonic()
+    ended: dict[str, float] = {}
+    try:
+        at_once = max(1, min(len(kinds), len(os.sched_getaffinity(0))))
+        rounds = -(-len(kinds) // at_once)
+        waiting, running = list(kinds), []
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                until = time.monotonic() + seconds / rounds
+                running.append((Worker(waiting.pop(0), seed, until, most=most), until))
+            time.sleep(0.002)
+            for item in list(running):
+                worker, until = item
+                name = worker.name
+                pid, status = os.waitpid(worker.pid, os.WNOHANG)
+                slow = time.monotonic_ns() - worker.state[2] > PATIENCE * 1e9
+                if not pid and not slow:
+                    continue
+                if not pid:
+                    os.kill(worker.pid, signal.SIGKILL)
+                    _, status = os.waitpid(worker.pid, 0)
+                running.remove(item)
+                k, cases, _ = worker.state
+                counts[name] += cases
+                failed += [(name, *one) for one in worker.found()]
+                if status != 0:
+                    failed.append((name, k, "does not end" if slow else ending(status)))
+                    counts[name] += 1
+                    if sum(n == name for n, *_ in failed) < MOST_FAILURES:
+                        left = most - counts[name]
+                        running.append((Worker(name, seed, until, k + 1, left), until))
+    except KeyboardInterrupt:
+        print("\nstopped", flush=True)
+        for worker, _ in running:
+            waited(worker.pid, time.monotonic() + 5)
+            counts[worker.name] += worker.state[1]
+            failed += [(worker.name, *one) for one in worker.found()]
+    try:
+        for one in failed:
+            report(one[0], seed, *one[1:])
+    except KeyboardInterrupt:
+        pass
+    took = time.monotonic() - begun
+    listed = ", ".join(f"{n} {name}" for name, n in counts.items())
+    print(
+        f"fuzz: seed {seed}: {sum(counts.values())} cases ({listed}) in {took:.0f} s,"
+        f" {len(failed)} failed"
+    )
+    return 1 if failed else 0
