@@ -97,8 +97,14 @@ def quiet() -> None:
 
 
 def shrunk(kind: Any, case: Case, seconds: float = SHRINKING) -> tuple[Case, str]:
-    """The case with as many of its steps left out as can be, and what is wrong with it."""
+    """The case with as many of its steps left out as can be, and what is wrong with it.
+
+    A kind may have `smaller(case)`: simpler setups, the best first.
+    """
     until = time.monotonic() + seconds
+    for simpler in getattr(kind, "smaller", lambda case: ())(case):
+        if time.monotonic() < until - seconds / 2 and failure_apart(kind, simpler):
+            return shrunk(kind, simpler, until - time.monotonic())
     steps, text = list(case.steps), ""
     size = max(1, len(steps) // 2)
     while True:

@@ -1,0 +1,328 @@
+"""Truncated Taylor series of several variables over mpmath: derivatives that owe nothing to the engine.
+
+Functions are composed by their own series, which for most of them comes from a derivative that is
+algebraic in simpler ones: asin' = (1 - x^2) ** (-1/2), integrated.
+"""
+
+import functools
+import itertools
+import random
+
+from mpmath import MPContext
+
+mp = MPContext()
+mp.dps = 30
+DELTA = mp.mpf(10) ** -15
+MOST = 1e6  # coefficients beyond are out of scale
+NEAR = 1e-6  # closer to a kink than this, it is unknown on which side roundings put a number
+
+
+@functools.cache
+def monomials(variables, order):
+    """The exponents of each coefficient, by degree."""
+    every = itertools.product(range(order + 1), repeat=variables)
+    return sorted((m for m in every if sum(m) <= order), key=lambda m: (sum(m), m))
+
+
+@functools.cache
+def products(variables, order):
+    """(i, j, k): coefficients i and j contribute to k."""
+    found = monomials(variables, order)
+    at = {m: k for k, m in enumerate(found)}
+    pairs = ((i, j, tuple(map(sum, zip(m, n)))) for i, m in enumerate(found) for j, n in enumerate(found))
+    return [(i, j, at[m]) for i, j, m in pairs if m in at]
+
+
+class Jet:
+    """Coefficients of the monomials; None where the number is unknown, or not a number at all.
+
+    exact: no rounding is in it, so that it may be compared with another that is.
+    """
+
+    wobble: "random.Random | None" = None  # if set, every result is changed by DELTA, up or down
+
+    def __init__(self, kind, coefficients, exact=False):
+        self.kind, self.exact = kind, exact
+        self.coefficients = coefficients
+        if coefficients is None:
+            return
+        if not all(mp.isfinite(c) and abs(c) < MOST for c in coefficients):
+            self.coefficients = None
+        elif Jet.wobble and not exact:
+            self.coefficients = [c + c * DELTA * Jet.wobble.uniform(-2, 2) for c in coefficients]
+
+    @classmethod
+    def variable(cls, kind, k, x):
+        """The k-th variable, at x."""
+        unit = tuple(int(k == n) for n in range(kind[0]))
+        found = [mp.mpf(int(m == unit)) for m in monomials(*kind)]
+        return cls(kind, [mp.mpf(x), *found[1:]], exact=True)
+
+    def constant(self, x):
+        return Jet(self.kind, [mp.mpf(x)] + [mp.zero] * (len(monomials(*self.kind)) - 1), exact=True)
+
+    def lifted(self, other):
+        return other if isinstance(other, Jet) else self.constant(other)
+
+    def unknown(self):
+        return Jet(self.kind, None)
+
+    @property
+    def value(self):
+        return self.coefficients[0]
+
+    def composed(self, series, exact=False):
+        """Of a function with these coefficients at the value of this jet."""
+        rest = self.constant(0)
+        rest.coefficients = [mp.zero, *self.coefficients[1:]]
+        out = self.constant(series[-1])
+        for c in reversed(series[:-1]):
+            out = out * rest + c
+        out.exact = exact and out.coefficients is not None
+        return out
+
+    def integrated(self, start):
+        """Of one variable: the series whose derivative this is."""
+        return [mp.mpf(start), *(c / (k + 1) for k, c in enumerate(self.coefficients[:-1]))]
+
+    # ---- operators
+
+    def __add__(self, other):
+        other = self.lifted(other)
+        if self.coefficients is None or other.coefficients is None:
+            return self.unknown()
+        return Jet(self.kind, [a + b for a, b in zip(self.coefficients, other.coefficients)])
+
+    def __mul__(self, other):
+        other = self.lifted(other)
+        a, b = self.coefficients, other.coefficients
+        if a is None or b is None:
+            return self.unknown()
+        out = [mp.zero] * len(a)
+        for i, j, k in products(*self.kind):
+            if a[i] and b[j]:
+                out[k] += a[i] * b[j]
+        return Jet(self.kind, out)
+
+    def __neg__(self):
+        if self.coefficients is None:
+            return self
+        return Jet(self.kind, [-a for a in self.coefficients], self.exact)
+
+    def __sub__(self, other):
+        return self + -self.lifted(other)
+
+    def __truediv__(self, other):
+        return self * self.lifted(other) ** -1
+
+    def __radd__(self, other):
+        return self.lifted(other) + self
+
+    def __rmul__(self, other):
+        return self.lifted(other) * self
+
+    def __rsub__(self, other):
+        return self.lifted(other) - self
+
+    def __rtruediv__(self, other):
+        return self.lifted(other) / self
+
+    def __pow__(self, power):
+        if isinstance(power, Jet):
+            return (power * self.log()).exp()
+        if self.coefficients is None:
+            return self
+        a, whole = self.value, power == int(power)
+        if a < 0 and not whole or a == 0 and not (whole and power >= 0):
+            return self.unknown()
+        series, c = [], mp.one
+        for k in range(self.kind[1] + 1):
+            series.append(c * a ** (power - k) if c else mp.zero)
+            c = c * (power - k) / (k + 1)
+        return self.composed(series)
+
+    # ---- choices
+
+    def sign(self):
+        """Of the value; None near a kink."""
+        if self.coefficients is None or not self.exact and abs(self.value) < NEAR:
+            return None
+        return mp.sign(self.value)
+
+    def first_wins(self, other, largest):
+        """Whether this is the larger (smaller), or as large; None near a tie."""
+        if self is other:
+            return True
+        if self.coefficients is None or other.coefficients is None:
+            return None
+        a, b = self.value, other.value
+        if abs(a - b) < NEAR and not (self.exact and other.exact):
+            return None
+        return a >= b if largest else a <= b
+
+    def either(self, other, largest):
+        other = self.lifted(other)
+        first = self.first_wins(other, largest)
+        return self.unknown() if first is None else self if first else other
+
+    def max(self, other):
+        return self.either(other, True)
+
+    def min(self, other):
+        return self.either(other, False)
+
+    def __abs__(self):
+        s = self.sign()
+        if s is None:
+            return self.unknown()
+        return self if s > 0 else -self if s < 0 else self.constant(0)
+
+    def relu(self):
+        s = self.sign()
+        return self.unknown() if s is None else self if s > 0 else self.constant(0)
+
+    def where(self, a, b):
+        a, b, s = self.lifted(a), self.lifted(b), self.sign()
+        return self.unknown() if s is None else a if s > 0 else b
+
+    # ---- functions of two
+
+    def hypot(self, other):
+        other = self.lifted(other)
+        return (self * self + other * other).sqrt()
+
+    def atan2(self, other):
+        x = self.lifted(other)
+        if self.coefficients is None or x.coefficients is None:
+            return self.unknown()
+        if x.value > 0:
+            return (self / x).atan()
+        s = self.sign()
+        return (-(x / self)).atan() + s * mp.pi / 2 if s else self.unknown()
+
+
+class Words:
+    """micrograd_c's names, for Jets."""
+
+    @staticmethod
+    def sum(values):
+        total, *rest = values
+        for v in rest:
+            total = total + v
+        return total
+
+    @classmethod
+    def dot(cls, xs, ys):
+        return cls.sum([x * y for x, y in zip(xs, ys)])
+
+    @staticmethod
+    def where(test, a, b):
+        return test.where(a, b)
+
+    @staticmethod
+    def max(values):
+        return functools.reduce(Jet.max, values)
+
+    @staticmethod
+    def min(values):
+        return functools.reduce(Jet.min, values)
+
+    @classmethod
+    def logsumexp(cls, values):
+        return cls.sum([v.exp() for v in values]).log()
+
+    @classmethod
+    def softmax(cls, values):
+        exps = [v.exp() for v in values]
+        return [e / cls.sum(exps) for e in exps]
+
+
+# For each function: where it is defined (beyond, or on the edge, it is unknown), and its series at a,
+# of which x is the series of one variable.
+def cycle(*values):
+    """The series of derivatives that repeat."""
+    return lambda x: [
+        f(x.value) / mp.factorial(k) for k, f in zip(range(x.kind[1] + 1), itertools.cycle(values))
+    ]
+
+
+def by_derivative(f, derivative):
+    return lambda x: derivative(x).integrated(f(x.value))
+
+
+def anywhere(a):
+    return True
+
+
+def negative(f):
+    return lambda a: -f(a)
+
+
+exp = cycle(mp.exp)
+FUNCTIONS = {
+    "exp": (anywhere, exp),
+    "expm1": (anywhere, lambda x: [mp.expm1(x.value), *exp(x)[1:]]),
+    "log": (lambda a: a > 0, by_derivative(mp.log, lambda x: x**-1)),
+    "log2": (lambda a: a > 0, by_derivative(lambda a: mp.log(a, 2), lambda x: x**-1 / mp.log(2))),
+    "log10": (lambda a: a > 0, by_derivative(mp.log10, lambda x: x**-1 / mp.log(10))),
+    "log1p": (lambda a: a > -1, by_derivative(mp.log1p, lambda x: (1 + x) ** -1)),
+    "sqrt": (lambda a: a > 0, lambda x: (x ** (mp.one / 2)).coefficients),
+    "cbrt": (
+        lambda a: a != 0,
+        lambda x: (
+            [c * mp.sign(x.value) for c in cube_root(abs(x.value), x)]
+        ),
+    ),
+    "sin": (anywhere, cycle(mp.sin, mp.cos, negative(mp.sin), negative(mp.cos))),
+    "cos": (anywhere, cycle(mp.cos, negative(mp.sin), negative(mp.cos), mp.sin)),
+    "tan": (anywhere, by_derivative(mp.tan, lambda x: x.cos() ** -2)),
+    "asin": (lambda a: abs(a) < 1, by_derivative(mp.asin, lambda x: (1 - x * x) ** -0.5)),
+    "acos": (lambda a: abs(a) < 1, by_derivative(mp.acos, lambda x: -((1 - x * x) ** -0.5))),
+    "atan": (anywhere, by_derivative(mp.atan, lambda x: (1 + x * x) ** -1)),
+    "sinh": (anywhere, cycle(mp.sinh, mp.cosh)),
+    "cosh": (anywhere, cycle(mp.cosh, mp.sinh)),
+    "tanh": (anywhere, by_derivative(mp.tanh, lambda x: x.cosh() ** -2)),
+    "asinh": (anywhere, by_derivative(mp.asinh, lambda x: (1 + x * x) ** -0.5)),
+    "acosh": (lambda a: a > 1, by_derivative(mp.acosh, lambda x: (x * x - 1) ** -0.5)),
+    "atanh": (lambda a: abs(a) < 1, by_derivative(mp.atanh, lambda x: (1 - x * x) ** -1)),
+    "erf": (anywhere, by_derivative(mp.erf, lambda x: (-x * x).exp() * (2 / mp.sqrt(mp.pi)))),
+    "erfc": (anywhere, by_derivative(mp.erfc, lambda x: (-x * x).exp() * (-2 / mp.sqrt(mp.pi)))),
+    "sigmoid": (anywhere, lambda x: ((1 + (-x).exp()) ** -1).coefficients),
+    "softplus": (anywhere, by_derivative(lambda a: mp.log1p(mp.exp(a)), lambda x: x.sigmoid())),
+}
+
+
+def cube_root(size, x):
+    """Coefficients of cbrt at |x|, with the odd ones (of an even derivative) turned for x < 0."""
+    found = (Jet.variable(x.kind, 0, size) ** (mp.one / 3)).coefficients
+    sign = mp.sign(x.value)
+    return [c * sign**k for k, c in enumerate(found)]
+
+
+def series_of(name, a, order):
+    """The coefficients of a function at a; None where it has none."""
+    defined, series = FUNCTIONS[name]
+    if not defined(a):
+        return None
+    wobble, Jet.wobble = Jet.wobble, None
+    try:
+        found = series(Jet.variable((1, order), 0, a))
+        return found if all(mp.isfinite(c) for c in found) else None
+    except (ArithmeticError, AttributeError, TypeError):  # a part of it is unknown
+        return None
+    finally:
+        Jet.wobble = wobble
+
+
+def method(name):
+    def call(self):
+        if self.coefficients is None or abs(self.value) > 500:
+            return self.unknown()
+        series = series_of(name, self.value, self.kind[1])
+        return self.unknown() if series is None else self.composed(series)
+
+    return call
+
+
+for name in FUNCTIONS:
+    setattr(Jet, name, method(name))
