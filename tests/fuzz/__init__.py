@@ -1,7 +1,7 @@
 """Random cases against independent references, each made from a seed alone. See `make fuzz`.
 
-    python -m fuzz --seconds 60 --seed 1            # from tests/; every kind, side by side
-    python -m fuzz --seed 1 --case sessions-17      # that case again, made small and printed
+    python -m tests.fuzz --seconds 60 --seed 1          # every kind, side by side
+    python -m tests.fuzz --seed 1 --case sessions-17    # that case again, made small and printed
 
 A kind is a module with `case(rng)`, which makes a Case of a random.Random; `run(case)`, which
 raises where the engine and the reference differ; and `script(case)`, the case as a short text.

@@ -1,9 +1,9 @@
 """NumPy's functions, methods and operators on arrays of Values against the same on floats.
 
 The functions are those that NumPy's namespaces have, whichever version it is; their arguments are
-drawn by the names of their parameters. On Arrays each gives the same numbers, in the same shape, and
-the gradient that differences of NumPy's own results give; or a TypeError. Where NumPy warns, or gives
-what is not finite, Python's own errors for such numbers may stand instead.
+drawn by the names of their parameters. On Arrays each gives the same numbers, in the same shape,
+and the gradient that differences of NumPy's own results give; or a TypeError. Where NumPy warns, or
+gives what is not finite, Python's own errors for such numbers may stand instead.
 """
 
 import inspect
@@ -20,9 +20,9 @@ SHAPES = [(), (1,), (3,), (4,), (2, 3), (3, 3), (3, 1), (2, 2, 2), (0,), (2, 0)]
 NUMBERS = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 2.0, -0.25, 3.0, 1.5]
 
 # Those that write files, print, keep state of their own, look at memory, or tell of types.
-APART = """array2string array_repr array_str asfarray base_repr binary_repr broadcast_shapes busday_count
-busday_offset byte_bounds can_cast common_type copyto datetime_as_string datetime_data deprecate
-deprecate_with_doc disp dtype dump dumps fastCopyAndTranspose find_common_type format_parser
+APART = """array2string array_repr array_str asfarray base_repr binary_repr broadcast_shapes
+busday_count busday_offset byte_bounds can_cast common_type copyto datetime_as_string datetime_data
+deprecate disp dtype dump dumps fastCopyAndTranspose find_common_type format_parser
 frombuffer fromfile fromfunction fromiter frompyfunc fromregex fromstring from_dlpack genfromtxt
 get_array_wrap get_include get_printoptions getbufsize geterr geterrcall geterrobj getfield info
 is_busday isfortran issubclass_ issubdtype issubsctype issctype iterable load loadtxt lookfor
@@ -55,11 +55,14 @@ METHODS = [
     for name in sorted(dir(np.ndarray))
     if not name.startswith("_") and name not in APART and callable(getattr(np.ndarray, name))
 ]
-OPERATORS = """a0 + a1|a0 - a1|a0 * a1|a0 / a1|a0 ** 2|2.0 ** a0|-a0|+a0|abs(a0)|a0 @ a1|a0 == a1|a0 != a1
-a0 < a1|a0 >= 1.0|1.0 > a0|a0 == 2.0|a0 <= np.ones(3)|bool(a0)|a0 // a1|a0 % a1|divmod(a0, 2.0)|~a0
+OPERATORS = """a0 + a1|a0 - a1|a0 * a1|a0 / a1|a0 ** 2|2.0 ** a0|-a0|+a0|abs(a0)|a0 @ a1|a0 == a1
+a0 != a1|a0 < a1|a0 >= 1.0|1.0 > a0|a0 == 2.0|a0 <= np.ones(3)|bool(a0)|a0 // a1|a0 % a1|~a0
+divmod(a0, 2.0)
 a0 & a1|a0[0]|a0[-1:]|a0[a0 > 0]|a0[..., None]|a0[np.array([0, 0])]|a0[::-1]|len(a0)|a0.T|a0.flat[0]
 list(a0)|sum(a0)|max(a0)|min(a0)|sorted(a0)|2.0 in a0|a0.shape|a0.size|any(a0)|all(a0)|float(a0)
-[x for x in a0.flat if x > 0]|a0 if a0.any() else 0.0|not a0|round(a0, 1)""".replace("\n", "|").split("|")
+[x for x in a0.flat if x > 0]|a0 if a0.any() else 0.0|not a0|round(a0, 1)""".replace(
+    "\n", "|"
+).split("|")
 
 
 def array_text(rng):
@@ -98,7 +101,9 @@ PARAMETERS = {
         lambda r: r.choice(["True", "False"])
     ),
     ("side",): lambda r: r.choice(["'left'", "'right'"]),
-    ("mode",): lambda r: r.choice(["'full'", "'same'", "'valid'", "'edge'", "'clip'", "'constant'"]),
+    ("mode",): lambda r: r.choice(
+        ["'full'", "'same'", "'valid'", "'edge'", "'clip'", "'constant'"]
+    ),
     ("ord",): lambda r: r.choice(["None", "1", "2", "np.inf", "'fro'"]),
     ("pad_width",): lambda r: r.choice(["1", "(1, 2)"]),
     ("a_min", "a_max", "min", "max", "lower", "upper"): lambda r: r.choice(
@@ -136,7 +141,9 @@ def parameters_of(f):
 def call_text(rng, name, f):
     parameters = parameters_of(f)
     if parameters is None:  # by trial
-        parameters = [(rng.choice(["x", "x", "k", "arrays"]), False) for _ in range(rng.choice([1, 1, 2, 3]))]
+        parameters = [
+            (rng.choice(["x", "x", "k", "arrays"]), False) for _ in range(rng.choice([1, 1, 2, 3]))
+        ]
     texts, by_position = [], True
     for parameter, optional in parameters:
         if optional and rng.random() < 0.75:
@@ -159,7 +166,10 @@ def call_text(rng, name, f):
 
 def method_text(rng):
     name = rng.choice(METHODS)
-    given = [argument(rng, rng.choice(["axis", "k", "x", "shape"])) for _ in range(rng.choice([0, 0, 1, 2]))]
+    given = [
+        argument(rng, rng.choice(["axis", "k", "x", "shape"]))
+        for _ in range(rng.choice([0, 0, 1, 2]))
+    ]
     return f"a0.{name}({', '.join(given)})"
 
 
@@ -174,6 +184,7 @@ def text_of(rng):
 
 def numbers(rng, shape, special):
     size = int(np.prod(shape))
+
     def one():
         if special and rng.random() < 0.2:
             return rng.choice([np.nan, np.inf, -np.inf, 0.0])
@@ -202,6 +213,13 @@ def case(rng):
             continue
         return case
     return case
+
+
+def smaller(case):
+    """One array of Values instead of several."""
+    for name in case.setup["replaced"]:
+        if len(case.setup["replaced"]) > 1:
+            yield case._replace(setup={**case.setup, "replaced": [name]})
 
 
 def floats(case):
@@ -338,7 +356,9 @@ def check_gradient(case, used, inputs, ours):
     if "std" in case.setup["text"] and not np.isfinite(ours):
         return  # the root of 0, of one number
     if not abs(ours - slopes[1]) <= 2e-3 * size:
-        raise Wrong(f"the gradient along a direction is {ours!r}, where differences give {slopes[1]!r}")
+        raise Wrong(
+            f"the gradient along a direction is {ours!r}, where differences give {slopes[1]!r}"
+        )
 
 
 def script(case):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import math
 import mmap
 import os
 import pickle
@@ -38,7 +39,7 @@ def made(kind: Any, seed: int, k: int) -> Case:
 
 
 def failure(kind: Any, case: Case) -> str:
-    """What is wrong, or ''. Anything but Skip is a failure: a case knows which errors it expects."""
+    """What is wrong, or ''. Any error but Skip is one: a case knows which it expects."""
     try:
         kind.run(case)
     except Skip:
@@ -50,7 +51,7 @@ def failure(kind: Any, case: Case) -> str:
     return ""
 
 
-def failure_apart(kind: Any, case: Case, patience: float = PATIENCE) -> str:
+def failure_apart(kind: Any, case: Case) -> str:
     """The same, in a child: a crash and a case that does not end are failures, too."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -62,10 +63,10 @@ def failure_apart(kind: Any, case: Case, patience: float = PATIENCE) -> str:
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        ended = waited(child, time.monotonic() + patience)
+        ended = waited(child, time.monotonic() + PATIENCE)
         found = pipe.read()
     if ended is None:
-        return f"does not end within {patience} s"
+        return f"does not end within {PATIENCE} s"
     if ended != 0 or not found:
         return ending(ended)
     return pickle.loads(found)
@@ -96,16 +97,17 @@ def quiet() -> None:
     os.dup2(nothing, 2)
 
 
-def shrunk(kind: Any, case: Case, seconds: float = SHRINKING) -> tuple[Case, str]:
-    """The case with as many of its steps left out as can be, and what is wrong with it.
+def shrunk(kind: Any, case: Case, text: str, until: float = math.inf) -> tuple[Case, str]:
+    """The case, which fails with `text`, with as few of its steps as can be, and what is wrong.
 
     A kind may have `smaller(case)`: simpler setups, the best first.
     """
-    until = time.monotonic() + seconds
+    until = min(until, time.monotonic() + SHRINKING)
     for simpler in getattr(kind, "smaller", lambda case: ())(case):
-        if time.monotonic() < until - seconds / 2 and failure_apart(kind, simpler):
-            return shrunk(kind, simpler, until - time.monotonic())
-    steps, text = list(case.steps), ""
+        found = failure_apart(kind, simpler) if time.monotonic() < until else ""
+        if found:
+            return shrunk(kind, simpler, found, until)
+    steps = list(case.steps)
     size = max(1, len(steps) // 2)
     while True:
         at, smaller = len(steps), False
@@ -128,8 +130,8 @@ def report(name: str, seed: int, k: int, text: str) -> None:
     case = made(kind, seed, k)
     alone = failure_apart(kind, case)
     if alone:
-        case, small = shrunk(kind, case)
-        print((small or alone).rstrip(), end="\n\n")
+        case, alone = shrunk(kind, case, alone)
+        print(alone.rstrip(), end="\n\n")
         print(kind.script(case), flush=True)
     else:
         print(f"{text.rstrip()}\n(not where it runs alone)", flush=True)
@@ -192,9 +194,8 @@ def fuzz(seconds: float, seed: int, kinds: Any = KINDS, most: int = 2**62) -> in
     counts = dict.fromkeys(kinds, 0)
     failed: list[tuple[str, int, str]] = []
     begun = time.monotonic()
-    ended: dict[str, float] = {}
     try:
-        at_once = max(1, min(len(kinds), len(os.sched_getaffinity(0))))
+        at_once = min(len(kinds), os.cpu_count() or 1)
         rounds = -(-len(kinds) // at_once)
         waiting, running = list(kinds), []
         while waiting or running:

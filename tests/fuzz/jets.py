@@ -1,4 +1,4 @@
-"""Truncated Taylor series of several variables over mpmath: derivatives that owe nothing to the engine.
+"""Truncated Taylor series of several variables over mpmath, which owe nothing to the engine.
 
 Functions are composed by their own series, which for most of them comes from a derivative that is
 algebraic in simpler ones: asin' = (1 - x^2) ** (-1/2), integrated.
@@ -29,7 +29,9 @@ def products(variables, order):
     """(i, j, k): coefficients i and j contribute to k."""
     found = monomials(variables, order)
     at = {m: k for k, m in enumerate(found)}
-    pairs = ((i, j, tuple(map(sum, zip(m, n)))) for i, m in enumerate(found) for j, n in enumerate(found))
+    pairs = (
+        (i, j, tuple(map(sum, zip(m, n)))) for i, m in enumerate(found) for j, n in enumerate(found)
+    )
     return [(i, j, at[m]) for i, j, m in pairs if m in at]
 
 
@@ -59,7 +61,9 @@ class Jet:
         return cls(kind, [mp.mpf(x), *found[1:]], exact=True)
 
     def constant(self, x):
-        return Jet(self.kind, [mp.mpf(x)] + [mp.zero] * (len(monomials(*self.kind)) - 1), exact=True)
+        return Jet(
+            self.kind, [mp.mpf(x)] + [mp.zero] * (len(monomials(*self.kind)) - 1), exact=True
+        )
 
     def lifted(self, other):
         return other if isinstance(other, Jet) else self.constant(other)
@@ -237,8 +241,6 @@ class Words:
         return [e / cls.sum(exps) for e in exps]
 
 
-# For each function: where it is defined (beyond, or on the edge, it is unknown), and its series at a,
-# of which x is the series of one variable.
 def cycle(*values):
     """The series of derivatives that repeat."""
     return lambda x: [
@@ -247,6 +249,7 @@ def cycle(*values):
 
 
 def by_derivative(f, derivative):
+    """The series whose derivative is that."""
     return lambda x: derivative(x).integrated(f(x.value))
 
 
@@ -258,7 +261,15 @@ def negative(f):
     return lambda a: -f(a)
 
 
+def cube_root(x):
+    """The odd coefficients are those of a derivative that is even."""
+    found = (Jet.variable(x.kind, 0, abs(x.value)) ** (mp.one / 3)).coefficients
+    return [c * mp.sign(x.value) ** (k + 1) for k, c in enumerate(found)]
+
+
 exp = cycle(mp.exp)
+# For each function: where it is defined (on the edge it is unknown), and what makes its
+# coefficients of x, a variable.
 FUNCTIONS = {
     "exp": (anywhere, exp),
     "expm1": (anywhere, lambda x: [mp.expm1(x.value), *exp(x)[1:]]),
@@ -267,12 +278,7 @@ FUNCTIONS = {
     "log10": (lambda a: a > 0, by_derivative(mp.log10, lambda x: x**-1 / mp.log(10))),
     "log1p": (lambda a: a > -1, by_derivative(mp.log1p, lambda x: (1 + x) ** -1)),
     "sqrt": (lambda a: a > 0, lambda x: (x ** (mp.one / 2)).coefficients),
-    "cbrt": (
-        lambda a: a != 0,
-        lambda x: (
-            [c * mp.sign(x.value) for c in cube_root(abs(x.value), x)]
-        ),
-    ),
+    "cbrt": (lambda a: a != 0, cube_root),
     "sin": (anywhere, cycle(mp.sin, mp.cos, negative(mp.sin), negative(mp.cos))),
     "cos": (anywhere, cycle(mp.cos, negative(mp.sin), negative(mp.cos), mp.sin)),
     "tan": (anywhere, by_derivative(mp.tan, lambda x: x.cos() ** -2)),
@@ -290,13 +296,6 @@ FUNCTIONS = {
     "sigmoid": (anywhere, lambda x: ((1 + (-x).exp()) ** -1).coefficients),
     "softplus": (anywhere, by_derivative(lambda a: mp.log1p(mp.exp(a)), lambda x: x.sigmoid())),
 }
-
-
-def cube_root(size, x):
-    """Coefficients of cbrt at |x|, with the odd ones (of an even derivative) turned for x < 0."""
-    found = (Jet.variable(x.kind, 0, size) ** (mp.one / 3)).coefficients
-    sign = mp.sign(x.value)
-    return [c * sign**k for k, c in enumerate(found)]
 
 
 def series_of(name, a, order):

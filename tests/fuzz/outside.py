@@ -6,6 +6,8 @@ compared with what the plain function gives on Values at that time: the number, 
 its argument and by every Value of the state.
 """
 
+import ast
+import functools
 import warnings
 
 import numpy as np
@@ -85,7 +87,7 @@ def values():
 '''
 
 # In a function within a function, and in a method.
-CLOSURE = '''
+CLOSURE = """
 
 def make():
     k, vk, ks = 1.5, Value(0.4), [0.2]
@@ -106,8 +108,8 @@ def make():
 
 plain, set_k, set_vk, ks, own = make()
 f = mg.compile(plain)
-'''
-METHOD = '''
+"""
+METHOD = """
 
 class Net:
     rate = 0.4
@@ -124,7 +126,7 @@ class Net:
 net = Net()
 own = lambda: [net.w, *net.items, *net.layer.w, net.layer.b]
 plain, f = (lambda x: net.plain(x)), net.f
-'''
+"""
 
 TERMS = [
     "x * lam",
@@ -186,7 +188,15 @@ TERMS = [
 ]
 # What a trace may refuse: a decision on numbers that are read at each call.
 REFUSED = ["float(X.sum()) * x", "(x if X[0] > 0 else -x)", "careful(x)", "X.tolist()[0] * x"]
-OF_CLOSURE = ["k * x", "vk * x", "ks[0] * x", "sum(ks) * x", "acc[0] * x", "len(acc) * x", "factor * x"]
+OF_CLOSURE = [
+    "k * x",
+    "vk * x",
+    "ks[0] * x",
+    "sum(ks) * x",
+    "acc[0] * x",
+    "len(acc) * x",
+    "factor * x",
+]
 OF_METHOD = [
     "self.k * x",
     "self.w * x",
@@ -294,15 +304,21 @@ def case(rng):
     return Case(method, [*steps, call()])
 
 
-def source(case):
+@functools.cache
+def state():
+    return compile(STATE, "<state>", "exec")
+
+
+def function(case):
     terms = [text for kind, text, *_ in case.steps if kind == "term"]
     lines = ["t = x * 1.0", *(f"t = t * 0.7 + {text}" for text in terms), "return t"]
-    return STATE + (METHOD if case.setup else CLOSURE).format(lines="\n        ".join(lines))
+    return (METHOD if case.setup else CLOSURE).format(lines="\n        ".join(lines))
 
 
 def run(case):
     names = {"__name__": "outside"}
-    exec(compile(source(case), "<outside>", "exec"), names)
+    exec(state(), names)
+    exec(compile(function(case), "<outside>", "exec"), names)
     refused = any(text in REFUSED for _, text, *_ in case.steps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -374,7 +390,7 @@ def compare(what, x, ours, expected):
 
 
 def script(case):
-    lines = [source(case)]
+    lines = []
     for kind, text, *x in case.steps:
         if kind == "do":
             lines.append(text)
@@ -386,4 +402,28 @@ def script(case):
                 "grad": f"f.grad({x[0]})",
             }.get(text, f"{text}(plain)({x[0]})")
             lines.append(f"print({call}, plain(Value({x[0]})))")
-    return "\n".join(lines)
+    return needed(STATE + function(case), "\n".join(lines))
+
+
+def needed(text, end):
+    """The statements of `text` that `end` needs, directly or not; then `end`."""
+    statements = ast.parse(text).body
+    chosen, wanted, more = set(), names_in(ast.parse(end)), True
+    while more:
+        more = [s for s in statements if s not in chosen and wanted & bound_by(s)]
+        chosen.update(more)
+        wanted = wanted.union(*map(names_in, more))
+    return "\n".join([*(ast.unparse(s) for s in statements if s in chosen), end])
+
+
+def names_in(tree):
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def bound_by(statement):
+    """The names that a statement of a module binds, or changes."""
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return {alias.asname or alias.name for alias in statement.names}
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        return {statement.name}
+    return set().union(*map(names_in, getattr(statement, "targets", [])))

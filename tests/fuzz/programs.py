@@ -1,8 +1,8 @@
 """Random programs of the op table, as the source of a function.
 
-A step is (name, i, j, k, number): what it does, and from which of the nodes so far, counted round. So
-any step may be left out. The source is that of scalar code over micrograd_c's names, `mg`, and over
-the methods of Values; a reference runs the same text with stand-ins for both.
+A step is (name, i, j, k, number): what it does, and from which of the nodes so far, counted round.
+So any step may be left out. The source is that of scalar code over micrograd_c's names, `mg`, and
+over the methods of Values; a reference runs the same text with stand-ins for both.
 """
 
 from micrograd_c._core import OPS
@@ -15,7 +15,6 @@ POWERS = [-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
 MIXED = [f"{name} {side}" for name in ("add", "sub", "mul", "div") for side in "lr"]
 SEVERAL = ["sum", "dot", "chain", "where", "where", "largest", "smallest", "logsumexp", "softmax"]
 STEPS = [*ARITY, *MIXED, *SEVERAL, "add", "mul", "sub", "mul"]
-SMOOTH = [name for name in STEPS if name not in ("abs", "relu")]
 
 
 def step(rng, names):

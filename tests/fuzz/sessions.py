@@ -18,7 +18,8 @@ import micrograd_c as mg
 from micrograd_c import Value, _core, autograd, tape
 
 from . import Case, Wrong
-from .formulas import EXACT, SYMBOLS as OPERATORS, FloatMath, tables
+from .formulas import EXACT, FloatMath, tables
+from .formulas import SYMBOLS as OPERATORS
 
 NAMES = [f"v{k}" for k in range(8)]
 NUMBERS = [-2.5, -1.0, -0.75, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0]
@@ -95,9 +96,7 @@ class Node:
 
     def __mul__(self, other):
         other = lifted(other)
-        return made(
-            self.data * other.data, (self, other), "*", lambda: (other.data, self.data)
-        )
+        return made(self.data * other.data, (self, other), "*", lambda: (other.data, self.data))
 
     def __truediv__(self, other):
         other = lifted(other)
@@ -655,7 +654,9 @@ class Session:
                 if not isinstance(theirs, Node) or ours.data == theirs.data:
                     continue
                 if abs(ours.data - theirs.data) > theirs.ulps * 2.0**-52 * theirs.size:
-                    raise Wrong(f"{text}: {name} is {ours.data}, where the reference has {theirs.data}")
+                    raise Wrong(
+                        f"{text}: {name} is {ours.data}, where the reference has {theirs.data}"
+                    )
                 theirs.data = theirs.own = ours.data
 
 
@@ -697,7 +698,7 @@ def run(case):
 
 def script(case):
     tuned = f"_core._tune(nursery={case.setup})\n" if case.setup else ""
-    head = "from micrograd_c import _core\nfrom fuzz import sessions\n"
+    head = "from micrograd_c import _core\nfrom tests.fuzz import sessions\n"
     return f"{head}globals().update(sessions.shown())\n{tuned}" + "\n".join(case.steps)
 
 

@@ -9,8 +9,6 @@ import random
 
 import numpy as np
 
-import micrograd_c as mg
-
 from . import Case, Skip, Wrong, programs
 from .jets import DELTA, Jet, Words, monomials, mp
 
