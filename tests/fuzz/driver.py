@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from . import Case, Skip, Wrong
@@ -124,7 +125,7 @@ def shrunk(kind: Any, case: Case, text: str, until: float = math.inf) -> tuple[C
 
 
 def report(name: str, seed: int, k: int, text: str) -> None:
-    """Print a failure, small."""
+    """Print a failure, small: `text`, where it does not fail again by itself."""
     kind = kind_of(name)
     print(f"\n== {name}-{k} of seed {seed} fails. Again: make fuzz SEED={seed} CASE={name}-{k}")
     case = made(kind, seed, k)
@@ -138,10 +139,10 @@ def report(name: str, seed: int, k: int, text: str) -> None:
 
 
 class Worker:
-    """A process that runs cases of one kind until the time is over."""
+    """A process that runs cases of one kind, from number `first`, until the time is over."""
 
-    def __init__(self, name: str, seed: int, until: float, first: int = 0, most: int = 2**62):
-        self.name, self.seed = name, seed
+    def __init__(self, name: str, seed: int, until: float, first: int, last: float):
+        self.name, self.seed, self.until, self.last = name, seed, until, last
         # The case that runs; how many have run; when it began, in ns.
         self.state = memoryview(mmap.mmap(-1, 24)).cast("q")
         self.state[0], self.state[2] = first, time.monotonic_ns()
@@ -151,7 +152,7 @@ class Worker:
         if not self.pid:
             status = 1
             try:
-                self.work(until, first, most)
+                self.work()
                 status = 0
             except KeyboardInterrupt:
                 status = 0
@@ -162,79 +163,84 @@ class Worker:
                 sys.stderr.flush()
                 os._exit(status)
 
-    def work(self, until: float, first: int, most: int) -> None:
-        kind = kind_of(self.name)
-        failures = 0
-        for k in range(first, first + most):
-            if time.monotonic() >= until or failures >= MOST_FAILURES:
-                break
-            self.state[0], self.state[2] = k, time.monotonic_ns()
-            text = failure(kind, made(kind, self.seed, k))
+    def work(self) -> None:
+        kind, failures = kind_of(self.name), 0
+        while self.state[0] < self.last and time.monotonic() < self.until:
+            self.state[2] = time.monotonic_ns()
+            text = failure(kind, made(kind, self.seed, self.state[0]))
             if text:
-                failures += 1
-                pickle.dump((k, text), self.failures)
+                pickle.dump((self.state[0], text), self.failures)
                 self.failures.flush()
+                failures += 1
             self.state[1] += 1
+            if failures == MOST_FAILURES:
+                break
+            self.state[0] += 1
 
-    def found(self) -> list[tuple[int, str]]:
+    def ended(self) -> str | None:
+        """How a worker came to its end other than by itself, else ''; None while it runs."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            return ending(status) if status else ""
+        if time.monotonic_ns() - self.state[2] < PATIENCE * 1e9:
+            return None
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        return f"does not end within {PATIENCE} s"
+
+    def found(self) -> list[tuple[str, int, str]]:
+        """(kind, case, text) of each failure."""
         self.failures.seek(0)
         found = []
         while True:
             try:
-                found.append(pickle.load(self.failures))
+                found.append((self.name, *pickle.load(self.failures)))
             except EOFError:
                 return found
 
 
-def fuzz(seconds: float, seed: int, kinds: Any = KINDS, most: int = 2**62) -> int:
+def fuzz(seconds: float, seed: int, kinds: Sequence[str] = KINDS, most: float = math.inf) -> int:
     """Run all kinds for that long, print failures and how many cases ran; the exit status.
 
     most: cases of each kind.
     """
     counts = dict.fromkeys(kinds, 0)
     failed: list[tuple[str, int, str]] = []
+    running: list[Worker] = []
+    waiting = list(kinds)
+    at_once = min(len(kinds), os.cpu_count() or 1)
+    share = seconds / -(-len(kinds) // at_once)
     begun = time.monotonic()
     try:
-        at_once = min(len(kinds), os.cpu_count() or 1)
-        rounds = -(-len(kinds) // at_once)
-        waiting, running = list(kinds), []
         while waiting or running:
             while waiting and len(running) < at_once:
-                until = time.monotonic() + seconds / rounds
-                running.append((Worker(waiting.pop(0), seed, until, most=most), until))
+                running.append(Worker(waiting.pop(0), seed, time.monotonic() + share, 0, most))
             time.sleep(0.002)
-            for item in list(running):
-                worker, until = item
-                name = worker.name
-                pid, status = os.waitpid(worker.pid, os.WNOHANG)
-                slow = time.monotonic_ns() - worker.state[2] > PATIENCE * 1e9
-                if not pid and not slow:
+            for worker in list(running):
+                text = worker.ended()
+                if text is None:
                     continue
-                if not pid:
-                    os.kill(worker.pid, signal.SIGKILL)
-                    _, status = os.waitpid(worker.pid, 0)
-                running.remove(item)
-                k, cases, _ = worker.state
-                counts[name] += cases
-                failed += [(name, *one) for one in worker.found()]
-                if status != 0:
-                    failed.append((name, k, "does not end" if slow else ending(status)))
+                running.remove(worker)
+                name, k = worker.name, worker.state[0]
+                counts[name] += worker.state[1]
+                failed += worker.found()
+                if text:  # the next one begins after the case that ended this one
                     counts[name] += 1
-                    if sum(n == name for n, *_ in failed) < MOST_FAILURES:
-                        left = most - counts[name]
-                        running.append((Worker(name, seed, until, k + 1, left), until))
+                    failed.append((name, k, text))
+                    if [n for n, *_ in failed].count(name) < MOST_FAILURES:
+                        running.append(Worker(name, seed, worker.until, k + 1, most))
     except KeyboardInterrupt:
         print("\nstopped", flush=True)
-        for worker, _ in running:
+        for worker in running:
             waited(worker.pid, time.monotonic() + 5)
             counts[worker.name] += worker.state[1]
-            failed += [(worker.name, *one) for one in worker.found()]
+            failed += worker.found()
+    took = time.monotonic() - begun
     try:
-        for one in failed:
-            report(one[0], seed, *one[1:])
+        for name, k, text in failed:
+            report(name, seed, k, text)
     except KeyboardInterrupt:
         pass
-    took = time.monotonic() - begun
     listed = ", ".join(f"{n} {name}" for name, n in counts.items())
     print(
         f"fuzz: seed {seed}: {sum(counts.values())} cases ({listed}) in {took:.0f} s,"

@@ -283,7 +283,6 @@ CHANGES_OF_METHOD = [
     "net.layer = Layer()",
     "net.rate = {x}",
 ]
-CALLS = ["one", "one", "mean", "map", "grad", "mg.grad", "mg.value_and_grad", "mg.hessian"]
 
 
 def case(rng):
@@ -292,7 +291,7 @@ def case(rng):
     changes = CHANGES + (CHANGES_OF_METHOD if method else CHANGES_OF_CLOSURE) * 3
 
     def call():
-        return "call", rng.choice(CALLS), rng.choice([0.5, -0.75, 1.25])
+        return "call", rng.choice(["one", *CALLED]), rng.choice([0.5, -0.75, 1.25])
 
     steps = [("term", rng.choice(terms)) for _ in range(rng.choice([1, 2, 3, 6]))]
     steps.append(call())
@@ -369,8 +368,15 @@ CALLED = {
     "grad": lambda names, x: [None, names["f"].grad(x)],
     "mg.grad": lambda names, x: [None, mg.grad(names["plain"])(x)],
     "mg.value_and_grad": lambda names, x: mg.value_and_grad(names["plain"])(x),
+    "mg.jacobian": lambda names, x: [None, mg.jacobian(names["plain"])(x)],
+    "mg.jvp": lambda names, x: mg.jvp(names["plain"], (x,), (1.0,)),
+    "mg.vjp": lambda names, x: pulled(*mg.vjp(names["plain"], x)),
     "mg.hessian": lambda names, x: [None, integrated(names["plain"], x)],
 }
+
+
+def pulled(value, pull):
+    return [value, *pull(1.0)]
 
 
 def integrated(f, x):
@@ -396,12 +402,14 @@ def script(case):
             lines.append(text)
         elif kind == "call":
             call = {
-                "one": f"f({x[0]})",
-                "mean": f"f.mean([{x[0]}] * 3)",
-                "map": f"f.map([{x[0]}])",
-                "grad": f"f.grad({x[0]})",
-            }.get(text, f"{text}(plain)({x[0]})")
-            lines.append(f"print({call}, plain(Value({x[0]})))")
+                "one": "f({x})",
+                "mean": "f.mean([{x}] * 3)",
+                "map": "f.map([{x}])",
+                "grad": "f.grad({x})",
+                "mg.jvp": "mg.jvp(plain, ({x},), (1.0,))",
+                "mg.vjp": "mg.vjp(plain, {x})[1](1.0)",
+            }.get(text, f"{text}(plain)({{x}})")
+            lines.append(f"print({call.format(x=x[0])}, plain(Value({x[0]})))")
     return needed(STATE + function(case), "\n".join(lines))
 
 
