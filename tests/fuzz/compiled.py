@@ -41,12 +41,12 @@ class Vec:
     def made(cls, numbers, parents, exact=False):
         """parents: (Vec, partial) of each operand."""
         shape = parents[0][0].numbers.shape
-        numbers = settled(np.broadcast_to(numbers, shape), exact)
+        numbers = settled(numbers, exact)
         slopes = np.zeros((len(LEAVES), *shape))
         depends = np.zeros(len(LEAVES), bool)
         for parent, partial in parents:
             k = parent.depends
-            partial = settled(np.broadcast_to(partial, shape), exact)
+            partial = settled(partial if np.ndim(partial) else np.full(shape, partial), exact)
             slopes[k] += parent.slopes[k] * partial
             depends |= k
         slopes[:, np.isnan(numbers)] = np.nan
@@ -90,12 +90,9 @@ class Vec:
 
 def settled(x, exact):
     """Numbers rounded, in the replicas; nan where they are out of scale."""
-    with np.errstate(all="ignore"):
-        size = np.abs(x)
-        x = np.where((size < 1e30) & ((size > 1e-30) | (size == 0)), x, np.nan)
-        if not exact:
-            x = x * (1 + DELTA * Vec.wobble(x.shape))
-        return x
+    size = np.abs(x)
+    x = np.where((size < 1e30) & ((size > 1e-30) | (size == 0)), x, np.nan)
+    return x if exact else x * (1 + DELTA * Vec.wobble(x.shape))
 
 
 for name in UNARY:

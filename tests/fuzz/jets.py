@@ -13,7 +13,7 @@ from mpmath import MPContext
 mp = MPContext()
 mp.dps = 30
 DELTA = mp.mpf(10) ** -15
-MOST = 1e6  # coefficients beyond are out of scale
+MOST = mp.mpf(10) ** 6  # coefficients beyond are out of scale
 NEAR = 1e-6  # closer to a kink than this, it is unknown on which side roundings put a number
 
 
@@ -48,7 +48,7 @@ class Jet:
         self.coefficients = coefficients
         if coefficients is None:
             return
-        if not all(mp.isfinite(c) and abs(c) < MOST for c in coefficients):
+        if not all(-MOST < c < MOST for c in coefficients):
             self.coefficients = None
         elif Jet.wobble and not exact:
             self.coefficients = [c + c * DELTA * Jet.wobble.uniform(-2, 2) for c in coefficients]
