@@ -18,6 +18,9 @@ from micrograd_c import Value
 from . import Case, Wrong
 
 STATE = '''
+import collections
+import dataclasses
+import functools
 import types
 import numpy as np
 import micrograd_c as mg
@@ -32,6 +35,12 @@ box = types.SimpleNamespace(a=0.5, v=Value(0.2), xs=np.array([1.0, 2.0]))
 settings = types.ModuleType("settings")
 settings.rate = 0.3
 act = lambda v: v.tanh()
+scalar, whole, mask = np.float64(0.3), np.array([1, 2]), np.array([True, False, True])
+tables, zero = [np.array([0.5, 0.25]), {"t": np.array([1.0])}], np.array(0.5)
+queue, counts = collections.deque([0.1, 0.2]), collections.defaultdict(float, a=0.5)
+Point = collections.namedtuple("Point", "x y")
+point = Point(0.3, Value(0.4))
+maybe = None
 
 
 class Layer:
@@ -61,6 +70,43 @@ class Slots:
     __slots__ = "a", "v"
 
 
+@dataclasses.dataclass
+class Config:
+    rate: float = 0.2
+    rates: list = dataclasses.field(default_factory=lambda: [0.1])
+    inner: object = None
+
+    @property
+    def double(self):
+        return self.rate * 2
+
+
+class Sequence:
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, k):
+        return self.items[k]
+
+
+def scaled(a, factor=0.5):
+    return a * factor
+
+
+def counter():
+    step = [0.3]
+
+    def call(a):
+        return a * step[0]
+
+    return call, step
+
+
+config, sequence = Config(inner=Config(0.7)), Sequence([0.1, Value(0.6)])
+half, (stepped, step) = functools.partial(scaled, factor=0.25), counter()
 model, slots = Model(), Slots()
 slots.a, slots.v = 0.6, Value(0.5)
 
@@ -82,8 +128,8 @@ def careful(a):
 
 def values():
     """Every Value of the state."""
-    known = [w, *ws, pair[1], cfg["bias"], box.v, slots.v, *model.parameters(), *own()]
-    return list({id(v): v for v in known}.values())
+    known = [w, *ws, pair[1], point.y, sequence[1], cfg["bias"], box.v, slots.v, *own()]
+    return list({id(v): v for v in known + model.parameters()}.values())
 '''
 
 # In a function within a function, and in a method.
@@ -185,9 +231,51 @@ TERMS = [
     "box.xs[0] * x",
     "len(X) * x",
     "(x + X).sum()",
+    "scalar * x",
+    "whole[1] * x",
+    "(x * whole).sum()",
+    "zero * x",
+    "tables[0][1] * x",
+    "tables[1]['t'][0] * x",
+    "(tables[0] * x).sum()",
+    "queue[0] * x",
+    "sum(queue) * x",
+    "counts['a'] * x",
+    "point.x * x",
+    "point.y * x",
+    "point[0] * x",
+    "(x if maybe is None else x * 3)",
+    "(x * maybe if maybe else x)",
+    "config.rate * x",
+    "config.double * x",
+    "config.rates[0] * x",
+    "config.inner.rate * x",
+    "dataclasses.replace(config, inner=None).rate * x",
+    "len(sequence) * x",
+    "sequence[0] * x",
+    "sequence[-1] * x",
+    "scaled(x)",
+    "half(x)",
+    "stepped(x)",
+    "sum(v * x for v in cfg.values() if isinstance(v, float))",
+    "sum(len(key) for key in cfg) * x",
+    "sum(k * r for k, r in enumerate(rates)) * x",
+    "(x if mode.startswith('t') else -x)",
+    "functools.reduce(lambda a, b: a * b, rates) * x",
+    "sum(layer.scale for layer in model.layers) * x",
+    "[x * r for r in range(n + 1)][-1]",
+    "(x if isinstance(act, types.FunctionType) else 0.0)",
+    "vars(box)['a'] * x",
+    "max(ws, key=id) * 0.0",
 ]
 # What a trace may refuse: a decision on numbers that are read at each call.
-REFUSED = ["float(X.sum()) * x", "(x if X[0] > 0 else -x)", "careful(x)", "X.tolist()[0] * x"]
+REFUSED = [
+    "float(X.sum()) * x",
+    "(x if X[0] > 0 else -x)",
+    "careful(x)",
+    "X.tolist()[0] * x",
+]
+REFUSED += ["(X[mask] * x).sum()", "w.data * x", "sorted(rates + [float(zero)])[0] * x"]
 OF_CLOSURE = [
     "k * x",
     "vk * x",
@@ -264,6 +352,43 @@ CHANGES = [
     "box.xs[0] = {x}",
     "box.xs = np.array([{x}, 1.0])",
     "for p in values(): p.data *= 0.9",
+    "Layer.factor = {x}",
+    "Layer.__call__ = lambda self, x: x * self.scale",
+    "scalar = np.float64({x})",
+    "whole[1] += 1",
+    "whole = np.array([3, 4])",
+    "zero[...] = {x}",
+    "mask[0] = not mask[0]",
+    "tables[0][1] = {x}",
+    "tables[0] = np.array([{x}, {x}])",
+    "tables[1]['t'][:] = {x}",
+    "queue.appendleft({x})",
+    "queue[0] = {x}",
+    "counts['a'] = {x}",
+    "point = point._replace(x={x})",
+    "point = Point({x}, Value({x}))",
+    "maybe = {x}",
+    "maybe = None",
+    "config.rate = {x}",
+    "config.rates[0] = {x}",
+    "config.inner.rate = {x}",
+    "config.inner = Config({x})",
+    "config = Config({x}, inner=Config())",
+    "sequence.items[0] = {x}",
+    "sequence.items.append(Value({x}))",
+    "sequence = Sequence([{x}, Value({x}), {x}])",
+    "scaled.__defaults__ = ({x},)",
+    "half = functools.partial(scaled, factor={x})",
+    "half.keywords['factor'] = {x}",
+    "step[0] = {x}",
+    "stepped, step = counter()",
+    "vars(box).pop('extra', None)",
+    "vars(box)['a'] = {x}",
+    "cfg.pop('extra', None)",
+    "cfg.update(scale={x})",
+    "rates.sort()",
+    "w.attach_grad()",
+    "w = w * 1.0",
 ]
 CHANGES_OF_CLOSURE = [
     "set_k({x})",
