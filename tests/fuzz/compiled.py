@@ -61,13 +61,14 @@ class Vec:
     def unary(self, name):
         number, partial = UNARY[name]
         a = self.numbers
-        return Vec.made(number(a), [(self, partial(a))], name in EXACT)
+        unknown = np.where(np.isnan(a), np.nan, 0.0)  # where a comparison tells nothing
+        return Vec.made(number(a) + unknown, [(self, partial(a) + unknown)], name in EXACT)
 
     def binary(self, name, other):
         other = self.lifted(other)
         numbers, partials = BINARY[name]
         a, b = self.numbers, other.numbers
-        unknown = np.where(np.isnan(a + b), np.nan, 0.0)  # where a comparison tells nothing
+        unknown = np.where(np.isnan(a + b), np.nan, 0.0)
         by_a, by_b = partials(a, b)
         parents = [(self, by_a + unknown), (other, by_b + unknown)]
         return Vec.made(numbers(a, b) + unknown, parents, name in EXACT)
