@@ -61,17 +61,18 @@ class Vec:
     def unary(self, name):
         number, partial = UNARY[name]
         a = self.numbers
-        unknown = np.where(np.isnan(a), np.nan, 0.0)  # where a comparison tells nothing
-        return Vec.made(number(a) + unknown, [(self, partial(a) + unknown)], name in EXACT)
+        known = ~np.isnan(a)  # elsewhere a comparison tells nothing
+        parents = [(self, np.where(known, partial(a), np.nan))]
+        return Vec.made(np.where(known, number(a), np.nan), parents, name in EXACT)
 
     def binary(self, name, other):
         other = self.lifted(other)
         numbers, partials = BINARY[name]
         a, b = self.numbers, other.numbers
-        unknown = np.where(np.isnan(a + b), np.nan, 0.0)
+        known = ~np.isnan(a + b)
         by_a, by_b = partials(a, b)
-        parents = [(self, by_a + unknown), (other, by_b + unknown)]
-        return Vec.made(numbers(a, b) + unknown, parents, name in EXACT)
+        parents = [(v, np.where(known, p, np.nan)) for v, p in ((self, by_a), (other, by_b))]
+        return Vec.made(np.where(known, numbers(a, b), np.nan), parents, name in EXACT)
 
     def __pow__(self, b):
         if isinstance(b, Vec):
@@ -125,10 +126,10 @@ class Words:
     def where(test, a, b):
         a, b = test.lifted(a), test.lifted(b)
         chosen = test.numbers > 0
-        unknown = np.where(np.isnan(test.numbers), np.nan, 0.0)
+        unknown = np.isnan(test.numbers)
         return Vec(
-            np.where(chosen, a.numbers, b.numbers) + unknown,
-            np.where(chosen, a.slopes, b.slopes) + unknown,
+            np.where(unknown, np.nan, np.where(chosen, a.numbers, b.numbers)),
+            np.where(unknown, np.nan, np.where(chosen, a.slopes, b.slopes)),
             a.depends | b.depends,
         )
 

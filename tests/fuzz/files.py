@@ -132,6 +132,8 @@ def in_array(array, damage):
     array = array.copy()
     if array.dtype.kind == "f":
         array[k] = FLOATS[bits % len(FLOATS)]
+    elif array.dtype.kind == "b":
+        array[k] = not array[k]
     elif what == "near":  # another node, itself, the next one
         array[k] = (k, k + 1, len(array), len(array) - 1, int(length * len(array)))[bits % 5] % 256
     else:
