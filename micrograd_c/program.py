@@ -133,6 +133,7 @@ def _difference(x: float, y: float) -> float:
 
 # -------------------------------------------------------------------------------------- listings
 
+FIRST_NARY = OP_NAMES.index("plain")
 SHOWN = 12  # terms of a sum, rows of a table, that are written out
 
 
@@ -211,9 +212,10 @@ def instruction(
     op: int, lhs: int, rhs: int, edges: Any, names: Any, most: int = SHOWN
 ) -> tuple[list[int], str]:
     """The same of one node. names: a list, or a dict, that has those of its operands."""
-    if op > len(OPS):
+    if op >= FIRST_NARY:
         return _nary(OP_NAMES[op], edges[lhs : lhs + rhs], names, most)
-    name, symbol, arity = OPS[op - 1][:3]
+    # What only derivatives are made of is not in OPS.
+    name, symbol, arity = OPS[op - 1][:3] if op <= len(OPS) else (OP_NAMES[op], OP_NAMES[op], 2)
     operands = [lhs, rhs][:arity]
     given = [names[k] for k in operands]
     infix = arity == 2 and not symbol[0].isalpha()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from micrograd_c._core import OP_NAMES, Reference, StaleTraceError, Traced, Value
 from micrograd_c.lines import record_lines
-from micrograd_c.program import CAPTURED, CONSTANT, INPUT
+from micrograd_c.program import CAPTURED, CONSTANT, FIRST_NARY, INPUT
 
 
 class Recording(NamedTuple):
@@ -51,7 +51,7 @@ def recording_of(run: Traced, references: list[Reference], lines: record_lines) 
             if op == 0:
                 assert lhs == CONSTANT
                 operation: tuple[Any, ...] = "constant", repr(data)
-            elif op in NARY:
+            elif op >= FIRST_NARY:
                 operation = OP_NAMES[op], *[names[k] for k in edges[lhs : lhs + rhs]]
             else:
                 operation = OP_NAMES[op], names[lhs], names[rhs]
@@ -112,6 +112,3 @@ def text(found: list[Any]) -> str:
 
 def operand(x: Any) -> str:
     return f"{x[0]} {x[1]}" if isinstance(x, tuple) else str(x)
-
-
-NARY = {k for k, name in enumerate(OP_NAMES) if name in ("sum", "dot", "where", "take", "plain")}

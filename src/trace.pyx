@@ -136,7 +136,7 @@ cdef inline uint8_t source_of(Py_ssize_t i) noexcept:
     return FROM_CAPTURED if i < trace.base else trace.sources[i - trace.base]
 
 
-cdef list begin_trace(double *numbers, Py_ssize_t inputs, Py_ssize_t others):
+cdef list begin_trace(const double *numbers, Py_ssize_t inputs, Py_ssize_t others):
     """Start tracing; the stand-ins for so many inputs, and for others whose number is 0. `end_trace` must follow."""
     cdef Py_ssize_t k, count = inputs + others
     cdef list standins = []
