@@ -23,6 +23,9 @@ cdef extern from "Python.h":
     bint PyObject_IS_GC(PyObject *)
     bint PyType_Check(PyObject *)
     bint PyModule_Check(PyObject *)
+    bint PyGen_CheckExact(PyObject *)
+    bint PyCoro_CheckExact(PyObject *)
+    bint PyAsyncGen_CheckExact(PyObject *)
     bint PyTuple_CheckExact(PyObject *)
     bint PyList_CheckExact(PyObject *)
     bint PyDict_CheckExact(PyObject *)
@@ -416,8 +419,13 @@ cdef int visit_carried(PyObject *facade, visitproc visit, Trial *trial) noexcept
 
 
 cdef bint is_container(PyObject *o) noexcept:
-    """Whether what o holds is looked into: anything but classes and modules, which lead everywhere."""
-    return PyObject_IS_GC(o) and not PyType_Check(o) and not PyModule_Check(o)
+    """Whether what o holds is looked into.
+
+    Not classes and modules, which lead everywhere. Nor a generator or coroutine: from CPython 3.14 on, a
+    frame visits references on its stack that it only borrows, and they must not be counted.
+    """
+    return (PyObject_IS_GC(o) and not PyType_Check(o) and not PyModule_Check(o)
+            and not PyGen_CheckExact(o) and not PyCoro_CheckExact(o) and not PyAsyncGen_CheckExact(o))
 
 
 cdef Py_ssize_t references_of(PyObject *container) noexcept:

@@ -172,6 +172,10 @@ cdef int resize_edges(Py_ssize_t capacity) except -1:
     return 0
 
 
+resize_nodes(MIN_CAPACITY)  # from the start: the arrays, and the words of the marks, are always there
+resize_edges(MIN_CAPACITY)
+
+
 cdef int grow(Py_ssize_t nodes, Py_ssize_t edges) except -1:
     """Make room for so many more nodes and edges; where there is none, by collecting."""
     try:

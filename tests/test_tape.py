@@ -515,6 +515,76 @@ def test_a_graph_that_an_older_node_holds(nursery):
     assert (root.data, a.grad, b.grad) == (same.data, x.grad, y.grad)
 
 
+class Pause:
+    def __await__(self):
+        yield
+
+
+def sink(*_):
+    pass
+
+
+def suspended_generator(held):
+    def generator(held):
+        sink(held, (yield))
+
+    generator = generator(held)
+    next(generator)
+    return generator
+
+
+def suspended_coroutine(held):
+    async def coroutine(held):
+        sink(held, await Pause())
+
+    coroutine = coroutine(held)
+    coroutine.send(None)
+    return coroutine
+
+
+def suspended_async_generator(held):
+    async def generator(held):
+        sink(held, (yield))
+
+    generator = generator(held)
+    with pytest.raises(StopIteration):
+        generator.asend(None).send(None)
+    return generator
+
+
+@pytest.mark.parametrize(
+    "suspended", [suspended_generator, suspended_coroutine, suspended_async_generator]
+)
+@pytest.mark.parametrize("container", [lambda v: v, lambda v: [v]], ids=["value", "list"])
+def test_what_a_suspended_frame_holds_lives(suspended, container):
+    """It may lie on the frame's stack, where CPython 3.14 borrows references."""
+    v = Value(1.0)
+    v.held = container(v)
+    v.frame = suspended(v.held)
+    held, v = v.held, None
+    tape.collect()
+    [Value(0.0) for _ in range(10)]
+    tape.collect()
+    found = held[0] if isinstance(held, list) else held
+    assert found.data == 1.0 and (found * 2.0).data == 2.0
+    del found.frame
+
+
+def test_a_suspended_frame_alone_holds_a_value():
+    v = Value(1.0)
+    generator = suspended_generator(v)
+    v.frame = generator
+    before, v = tape.live(), None
+    assert tape.live() == before
+    generator.close()
+    del generator
+    assert tape.live() == before - 1
+
+
+def test_a_tape_on_which_nothing_was_ever_put(run):
+    run("from micrograd_c import tape; assert tape.live() == tape.collect() == 0")
+
+
 # ---- limits
 
 
