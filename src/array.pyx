@@ -800,7 +800,9 @@ def settled(result):
     """What a function of NumPy's gave, with arrays of objects as Arrays: numbers in them become Values."""
     need_numpy()
     if isinstance(result, (tuple, list)):
-        items = [settled(x) for x in result]
+        items = []
+        for x in result:
+            items.append(settled(x))
         return type(result)(*items) if hasattr(result, '_fields') else type(result)(items)
     if not isinstance(result, np.ndarray):
         return result
@@ -973,6 +975,7 @@ def array_assign(array, numbers, bint grad=False):
     need_numpy()
     cdef Operand x
     cdef void *made = NULL
+    cdef list converted = []
     cdef PyObject **items
     cdef double *source
     cdef Py_ssize_t k, count
@@ -981,8 +984,9 @@ def array_assign(array, numbers, bint grad=False):
     given = np.asarray(numbers)
     if given.dtype.kind not in 'biuf':
         given = np.array(numbers, object, order='C')
-        given = np.array([as_double(v, f'{name}: element {position(k, given.shape)}')
-                          for k, v in enumerate(given.ravel().tolist())], np.float64).reshape(given.shape)
+        for k, v in enumerate(given.ravel().tolist()):
+            converted.append(as_double(v, f'{name}: element {position(k, given.shape)}'))
+        given = np.array(converted, np.float64).reshape(given.shape)
     try:
         given = np.array(np.broadcast_to(given, array.shape), np.float64, order='C')
     except ValueError:

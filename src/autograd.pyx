@@ -19,7 +19,6 @@ cdef extern from "bits.h" nogil:
 cdef int paused_threads = 0
 
 
-
 cdef inline bint recording() noexcept:
     return LIKELY(tape.paused == 0) or not paused
 
@@ -549,12 +548,17 @@ cdef int take_numbers(object like, str like_name, object x, str name, list numbe
 
 cdef object structured(object like, object numbers):
     """The numbers of an iterator in the structure `like`: floats, lists of them, and arrays."""
+    cdef list items = []
     if isinstance(like, Value):
         return next(numbers)
     if isinstance(like, (list, tuple)):
-        return [structured(item, numbers) for item in like]
+        for item in like:
+            items.append(structured(item, numbers))
+        return items
     import numpy
-    return numpy.array([next(numbers) for _ in range(like.size)], numpy.float64).reshape(like.shape)
+    for _ in range(like.size):
+        items.append(next(numbers))
+    return numpy.array(items, numpy.float64).reshape(like.shape)
 
 
 cdef object place_of(object x, str name, Py_ssize_t k):

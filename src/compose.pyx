@@ -42,7 +42,9 @@ cdef Program nested_program(Function function, Inputs inputs):
 cdef list operands_in(Inputs inputs):
     """The numbers of inputs, and in their places the Values and traced integers."""
     cdef Py_ssize_t k
-    cdef list operands = [inputs.numbers[k] for k in range(inputs.count)]
+    cdef list operands = []
+    for k in range(inputs.count):
+        operands.append(inputs.numbers[k])
     for k, value in inputs.values or ():
         operands[k] = value
     for k, integer in inputs.integers or ():
@@ -80,11 +82,14 @@ def operands_like(x, name, like):
 
 def ordered_like(x, items):
     """x with its dicts in the order of a signature, as far as it has that structure."""
+    cdef list parts = []
     item = next(items, None)
     if isinstance(item, tuple) and item[0] == '{' and isinstance(x, dict) and x.keys() == set(item[1]):
         return {key: ordered_like(x[key], items) for key in item[1]}
     if isinstance(item, tuple) and item[0] in '[(' and type(x) in (list, tuple) and len(x) == item[1]:
-        return type(x)([ordered_like(part, items) for part in x])
+        for part in x:
+            parts.append(ordered_like(part, items))
+        return type(x)(parts)
     return x
 
 
@@ -213,7 +218,7 @@ cdef list recorded(Program program, list operands):
     """
     cdef Arrays g = arrays_of(program.graph)
     cdef Py_ssize_t i, e
-    cdef list nodes = []
+    cdef list nodes = [], results = []
     cdef int op
     for i in range(g.nodes):
         op = g.op[i]
@@ -226,7 +231,9 @@ cdef list recorded(Program program, list operands):
             nodes.append(recorded_nary(op, [nodes[g.edges[e]] for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i])]))
         else:
             nodes.append(recorded_op(op, nodes[g.lhs[i]], nodes[g.rhs[i]]))
-    return [result_of(nodes[i]) for i in program.graph.outputs.tolist()]
+    for i in program.graph.outputs.tolist():
+        results.append(result_of(nodes[i]))
+    return results
 
 
 cdef object result_of(x):

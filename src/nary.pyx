@@ -21,7 +21,7 @@ cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
     """Append the node of an operation that is not in the table, without a facade."""
     cdef Py_ssize_t k, count = len(parents)
     cdef int32_t first
-    cdef list values
+    cdef list values = []
     if trace.thread:
         refuse(None, OWN_OP)
     for k in range(count):
@@ -29,7 +29,8 @@ cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
             raise TypeError(f'child {k} must be a Value, not {type(parents[k]).__name__}')
     if partials and len(partials) != count:
         raise ValueError(f'{count} children want as many local_grads, not {len(partials)}')
-    values = [as_double(x, f'local_grads[{k}]') for k, x in enumerate(partials)]
+    for k in range(len(partials)):
+        values.append(as_double(partials[k], f'local_grads[{k}]'))
     for k in range(count):
         index_of(parents[k])
     reserve(1, count)

@@ -86,7 +86,9 @@ def set_data(params, array):
     if given.shape != (len(values),):
         raise ValueError(f'array must have shape ({len(values)},), not {given.shape}')
     if given.dtype.kind not in 'biuf':
-        given = [as_double(x, f'array[{k}]') for k, x in enumerate(array)]
+        given = []
+        for k, x in enumerate(array):
+            given.append(as_double(x, f'array[{k}]'))
     # A copy: what is checked cannot be written to by others any more.
     cdef object[double, mode='c'] data = numpy.array(given, dtype=numpy.float64, order='C')
     check_params(values)

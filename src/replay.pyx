@@ -261,7 +261,9 @@ cdef object call_one(Program program, Inputs inputs):
     if program.single:
         result = one_result(program, code, 0, buffers, inputs)
     else:
-        results = [one_result(program, code, k, buffers, inputs) for k in range(code.outputs)]
+        results = []
+        for k in range(code.outputs):
+            results.append(one_result(program, code, k, buffers, inputs))
         result = Assembly(program.result_spec, results, objects).next()
     code.spare.append(buffers)
     return result
@@ -586,7 +588,9 @@ cdef object reduced(Program program, Samples samples, double scale):
     code = code_for(program, mapped_inputs(samples), wanted, recorded,
                     recorded and (program.captures > 0 or wanted is not None))
     uniform = begun(program, code, samples.one.numbers, samples)
-    results = [reduced_result(program, code, k, uniform, samples, scale) for k in range(code.outputs)]
+    results = []
+    for k in range(code.outputs):
+        results.append(reduced_result(program, code, k, uniform, samples, scale))
     code.spare.append(uniform)
     if program.single:
         return results[0]
@@ -596,13 +600,14 @@ cdef object reduced(Program program, Samples samples, double scale):
 cdef object reduced_result(Program program, Code code, Py_ssize_t k, Buffers uniform, Samples samples,
                            double scale):
     cdef double total
-    cdef list mapped_values = None
+    cdef list mapped_values = []
     gradients = {number: None for number, _, _ in samples.values} if code.reverse else {}
     total = sweep(program, code, k, uniform, samples, gradients)
     if not (code.reverse and code.output_active[k]):
         return Value(scale * total)
     if samples.values:
-        mapped_values = [(scale * gradients[number][s], value) for number, s, value in samples.values]
+        for number, s, value in samples.values:
+            mapped_values.append((scale * gradients[number][s], value))
     result = push_call(program, code, scale * total, uniform.adjoints, scale, samples.one.values, mapped_values)
     clear_leaves(program, code, uniform.adjoints)
     return result
@@ -663,7 +668,9 @@ cdef object mapped(Program program, Samples samples):
     check_sample_indices(program, samples)
     code = code_for(program, mapped_inputs(samples), None, False, False)
     uniform = begun(program, code, samples.one.numbers, samples)
-    results = [numpy.empty(samples.count) for k in range(code.outputs)]
+    results = []
+    for k in range(code.outputs):
+        results.append(numpy.empty(samples.count))
     job = new_job(code, uniform, samples, -1, {})
     job.held.append(results)
     for k in range(code.outputs):
@@ -733,7 +740,9 @@ def result_and_aux(Program program, has_aux):
 
 def assembled(arguments, argnums, leaves, array):
     """Gradients in the structure of their arguments."""
-    parts = [Assembly(a.spec, leaves[a.first:a.first + a.count], array).next() for a in arguments]
+    parts = []
+    for a in arguments:
+        parts.append(Assembly(a.spec, leaves[a.first:a.first + a.count], array).next())
     return tuple(parts) if isinstance(argnums, (tuple, list)) else parts[0]
 
 
@@ -769,8 +778,10 @@ cdef tuple value_and_gradient(Program program, Inputs inputs, argnums, has_aux):
     slot = code.output_slot[0]
     value = numpy.float64(buffers.values[slot])
     if has_aux:
-        others = numpy.array([buffers.values[code.output_slot[k]] for k in range(1, code.outputs)])
-        value = value, Assembly(aux, others, reshaped).next()
+        others = []
+        for k in range(1, code.outputs):
+            others.append(buffers.values[code.output_slot[k]])
+        value = value, Assembly(aux, numpy.array(others), reshaped).next()
     if code.output_active[0]:
         reverse_from(code, slot, 1, buffers.values, buffers.adjoints)
     gradient = numpy.empty(program.input_count)
@@ -837,8 +848,10 @@ cdef tuple mapped_value_and_gradient(Program program, Samples samples, argnums):
                 break
     code.spare.append(uniform)
     n = samples.count
-    leaves = [leaves.get(k) for k in range(program.input_count)]
-    return values, assembled(arguments, argnums, leaves, lambda parts, shape: array_of_samples(parts, shape, n))
+    gradients = []
+    for k in range(program.input_count):
+        gradients.append(leaves.get(k))
+    return values, assembled(arguments, argnums, gradients, lambda parts, shape: array_of_samples(parts, shape, n))
 
 
 def stacked_or_plain(leaves, shape):

@@ -698,6 +698,57 @@ LIMITED = """
 """
 
 
+# Numbers of other kinds than float are converted, into a list that grows.
+CONVERSIONS = {
+    "sum": "micrograd_c.sum(mixed)",
+    "dot": "micrograd_c.dot(mixed, mixed)",
+    "local_grads": "Value(1.0, values, local_grads=numbers)",
+    "set_data": "micrograd_c.set_data(values, numbers)",
+    "jvp": "autograd.jvp([y] * 20, values)",
+}
+
+
+@pytest.mark.parametrize("call", CONVERSIONS.values(), ids=CONVERSIONS)
+def test_memory_that_fails_at_any_moment_loses_no_reference(run, call):
+    """Objects are dropped as often as they were taken: no more, or they would be used when gone."""
+    pytest.importorskip("_testcapi")
+    run(
+        f"""
+    import sys, fractions, _testcapi
+    import micrograd_c
+    from micrograd_c import Value, autograd
+
+    x, half = Value(1.0), fractions.Fraction(1, 2)
+    values, numbers = [Value(float(k)) for k in range(20)], [half] * 20
+    mixed = [x, 1] * 10
+    y = micrograd_c.sum(values)
+
+    def counts():
+        return [sys.getrefcount(v) for v in (x, half, y, *values)]
+
+    def call():
+        return {call}
+
+    call()
+    call()
+    before, failures = counts(), 0
+    for start in range(1, 400):
+        _testcapi.set_nomemory(start, start + 1)
+        try:
+            call()
+        except MemoryError:
+            failures += 1
+        finally:
+            _testcapi.remove_mem_hooks()
+        now = counts()
+        assert now == before, (start, before, now)
+        floats = [float(k) for k in range(200)]
+        assert len(set(map(id, floats))) == 200, start
+    assert failures > 5, failures
+    """
+    )
+
+
 @pytest.mark.memory
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
 def test_growth_that_fails_loses_nothing(run):
