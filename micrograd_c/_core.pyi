@@ -307,6 +307,16 @@ def is_recording() -> bool:
     """Whether operations of this thread are recorded, so that `backward` can pass them. True at
     first."""
 
+@disjoint_base
+class Scope:
+    """Recording, or not, in this thread for a `with`."""
+
+    @property
+    def flag(self) -> bool: ...
+    def __init__(self, flag: bool) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
+
 def set_recording(flag: object) -> bool:
     """Record the operations of this thread from now on, or do not; returns what it was before."""
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeVar, overload
 
 from micrograd_c._core import (
+    Scope,
     Value,
     backward,
     count_paths,
@@ -51,26 +52,16 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class _Scope:
+class _Scope(Scope):
     """Recording, or not, in this thread: for a `with`, or for the calls of a function."""
-
-    def __init__(self, flag: bool) -> None:
-        self._flag = flag
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(set_recording(self._flag))
-
-    def __exit__(self, *error: object) -> None:
-        set_recording(self._before.pop())
 
     def __call__(self, function: _F) -> _F:
         if inspect.isgeneratorfunction(function):
-            return _each_step(function, self._flag)
+            return _each_step(function, self.flag)
 
         @functools.wraps(function)
         def call(*args: Any, **keywords: Any) -> Any:
-            with _Scope(self._flag):  # a new one: calls may come from several threads
+            with Scope(self.flag):  # a new one: calls may come from several threads
                 return function(*args, **keywords)
 
         return call  # type: ignore[return-value]
@@ -85,14 +76,14 @@ def _each_step(function: _F, flag: bool) -> _F:
         step = functools.partial(next, generator)
         while True:
             try:
-                with _Scope(flag):
+                with Scope(flag):
                     item = step()
             except StopIteration as end:
                 return end.value
             try:
                 received = yield item
             except GeneratorExit:
-                with _Scope(flag):
+                with Scope(flag):
                     generator.close()
                 raise
             except BaseException as error:

@@ -60,6 +60,31 @@ def set_recording(flag):
     return before
 
 
+cdef class Scope:
+    """Recording, or not, in this thread for a `with`.
+
+    Compiled, so that no signal's handler runs between the switch and the block.
+    """
+    cdef readonly bint flag
+    cdef list before
+
+    def __init__(self, flag):
+        self.flag = flag
+        self.before = []
+
+    def __enter__(self):
+        self.before.append(recording())
+        set_recording(self.flag)
+        try:
+            PyErr_CheckSignals()    # from CPython 3.14 on they would come after this call, yet before the block
+        except:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *error):
+        set_recording(self.before.pop())
+
+
 # ---------------------------------------------------------------------------------- leaves and requests
 
 cdef int kind_of_request(object grad_req) except -1:

@@ -1,6 +1,8 @@
 """Recording: on by default, a thread's own, and what pause(), record() and no_grad() make of it."""
 
+import _thread
 import asyncio
+import collections
 import gc
 import threading
 import weakref
@@ -67,6 +69,34 @@ def test_one_scope_can_be_entered_again_within_itself():
         assert not is_recording()
     with scope:
         assert not is_recording()
+    assert is_recording()
+
+
+def leave(scope, due):
+    with scope:
+        due[0]
+
+
+def leave_within_another(scope, due):
+    with record(), scope:
+        due[0]
+
+
+def enter(scope, due):
+    with (due[0], scope)[1]:
+        pass
+
+
+@pytest.mark.parametrize("scope", [pause, no_grad, record])
+@pytest.mark.parametrize("moment", [leave, leave_within_another, enter])
+def test_an_interrupt_at_the_edge_of_a_scope(moment, scope):
+    """It comes where a dict lacks an item, after which Python does not yet look for it."""
+    scope = scope()
+    with pytest.raises(KeyboardInterrupt):
+        moment(scope, collections.defaultdict(_thread.interrupt_main))
+    assert set_recording(True) is True
+    with scope:
+        pass
     assert is_recording()
 
 
