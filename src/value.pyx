@@ -140,7 +140,9 @@ cdef class Value:
     @property
     def data(self):
         """The number itself (primal). May be assigned at any time: sweeps read it as it then stands."""
-        return node_at(index_to_read(self)).data
+        if trace.thread:
+            refuse(self, READ_DATA)
+        return node_at(index_to_read(self, 'data')).data
 
     @data.setter
     def data(self, value):
@@ -158,7 +160,7 @@ cdef class Value:
         """The derivative (adjoint) that `backward` has accumulated here; 0.0 before."""
         if trace.thread:
             refuse(self, READ_GRAD)
-        return node_at(index_of(self)).grad
+        return node_at(index_to_read(self, 'grad')).grad
 
     @grad.setter
     def grad(self, value):
@@ -404,12 +406,12 @@ cdef class Value:
     def __repr__(self):
         if self.index == LEAKED:
             return '<Value that leaked from the trace of a compiled function>'
-        if trace.thread and tracing() and depends(index_of(self)):
+        if trace.thread and tracing() and self.index >= 0 and depends(self.index):
             return '<Value being traced>'
         return f'Value(data={self.data}, grad={self.grad})'
 
-    def __format__(self, str spec not None):
-        return format(self.data, spec) if spec else str(self)
+    def __format__(self, spec):
+        return str(self) if spec == '' else self.data.__format__(spec)
 
     def _repr_svg_(self):
         from micrograd_c.viz import _repr_svg
@@ -525,11 +527,13 @@ cdef inline Py_ssize_t index_of(object v) except -1:
     raise no_node(v)
 
 
-cdef inline Py_ssize_t index_to_read(Value v) except -1:
-    """The same for reading the node's number, which a trace must not do."""
-    if not LIKELY(trace.thread == 0):
-        refuse(v, READ_DATA)
-    return index_of(v)
+cdef inline Py_ssize_t index_to_read(Value v, str name) except -1:
+    """The same for reading an attribute, which a Python object would not have."""
+    if LIKELY(v.index >= 0):
+        return v.index
+    if v.index == LEAKED:
+        raise no_node(v)
+    raise AttributeError(f'{type(v).__name__!r} object has no attribute {name!r}: {no_node()}')
 
 
 cdef object no_node(v=None):
@@ -603,6 +607,14 @@ cdef object facade_of(Py_ssize_t i):
 cdef int carry(Value self, str name, object what) except -1:
     """Hang something on a value under a name that is a property of the class."""
     attributes_of(self)[name] = what
+    return 0
+
+
+cdef int drop(Value self, str name) except -1:
+    """Undo `carry`: AttributeError if nothing is there."""
+    if self.attributes == NULL or name not in <dict> self.attributes:
+        raise AttributeError(f'{name} was not assigned')
+    del (<dict> self.attributes)[name]
     return 0
 
 

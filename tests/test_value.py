@@ -153,6 +153,40 @@ def test_data_and_grad_cannot_be_deleted():
     assert (v.data, v.grad) == (2.0, 0.0)
 
 
+@pytest.mark.parametrize("name", ["label", "_op"])
+def test_what_was_assigned_can_be_deleted_once(name):
+    v = Value(2.0) * 3.0
+    before = getattr(v, name)
+    with pytest.raises(AttributeError, match=f"{name} was not assigned"):
+        delattr(v, name)
+    for text in ("mine", None):
+        setattr(v, name, text)
+        delattr(v, name)
+        assert getattr(v, name) == before and name not in vars(v)
+    with pytest.raises(AttributeError):
+        delattr(v, name)
+
+
+def test_before_init_it_has_no_attributes():
+    class Plain:
+        def __init__(self, data):
+            self.data, self.grad = data, 0
+
+        def __repr__(self):
+            return f"Plain(data={self.data}, grad={self.grad})"
+
+    for cls in (Plain, Value, type("Sub", (Value,), {})):
+        v = cls.__new__(cls)
+        for read in (repr, str, "{:}".format, lambda v: v.data, lambda v: v.grad):
+            with pytest.raises(
+                AttributeError, match=f"'{cls.__name__}' object has no attribute '(data|grad)'"
+            ):
+                read(v)
+        assert not hasattr(v, "data") and getattr(v, "grad", None) is None
+    with pytest.raises(AttributeError, match="has no node"):
+        format(Value.__new__(Value), ".2f")
+
+
 def test_assigning_a_value_to_data_names_the_remedy():
     v = Value(2.0)
     with pytest.raises(TypeError, match=r"\.data"):
@@ -590,6 +624,12 @@ def test_format_formats_data():
     assert f"{v}" == str(v) == repr(v) == f"Value(data={1 / 3}, grad=0.0)"
     with pytest.raises(ValueError):
         f"{v:Q}"
+    for spec in (3, 0, None, b""):
+        with pytest.raises(TypeError) as expected:
+            (1 / 3).__format__(spec)
+        with pytest.raises(TypeError) as raised:
+            v.__format__(spec)
+        assert str(raised.value) == str(expected.value)
 
 
 def test_repr_of_the_same_numbers_as_float():
