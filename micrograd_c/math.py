@@ -15,11 +15,14 @@ are those of `math` itself, where a Value is a TypeError. For floats, all of the
 from __future__ import annotations
 
 import math as _math
+import sys
 from collections.abc import Callable, Iterable
 from math import e, inf, nan, pi, tau
 from typing import Any
 
-from micrograd_c._core import Value, dot
+from micrograd_c._core import Value, dot, where
+
+_SMALLEST = sys.float_info.min  # of those with all their digits
 
 __all__ = [
     "acos",
@@ -47,6 +50,8 @@ __all__ = [
     "factorial",
     "floor",
     "fma",
+    "fmax",
+    "fmin",
     "fmod",
     "frexp",
     "fsum",
@@ -58,7 +63,9 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "isnormal",
     "isqrt",
+    "issubnormal",
     "lcm",
     "ldexp",
     "lgamma",
@@ -75,6 +82,7 @@ __all__ = [
     "prod",
     "radians",
     "remainder",
+    "signbit",
     "sin",
     "sinh",
     "sqrt",
@@ -85,6 +93,10 @@ __all__ = [
     "trunc",
     "ulp",
 ]
+
+if sys.version_info >= (3, 15):  # a module of functions of integers
+    integer = vars(_math)["integer"]
+    __all__ += ["integer"]
 
 
 def _function(name: str) -> Callable[[Any], Any]:
@@ -130,6 +142,15 @@ def _without_derivative(name: str) -> Callable[..., Any]:
 
 def _number(x: Any) -> Any:
     return x.data if isinstance(x, Value) else x
+
+
+def _float(x: Any) -> float:
+    """x as `math` reads an argument: not a string, which `float` would read."""
+    return _math.ldexp(_number(x), 0)
+
+
+def _fixed(x: Any) -> Any:
+    return x.detach() if isinstance(x, Value) else x
 
 
 def _any_value(xs: Iterable[Any]) -> bool:
@@ -178,6 +199,21 @@ ulp = _without_derivative("ulp")
 isfinite = _test("isfinite")
 isinf = _test("isinf")
 isnan = _test("isnan")
+
+
+def isnormal(x: Any, /) -> bool:
+    """Whether x is finite, and not so close to 0 that it has fewer digits."""
+    return _SMALLEST <= abs(_float(x)) < inf
+
+
+def issubnormal(x: Any, /) -> bool:
+    """Whether x is not 0, and yet so close to it that it has fewer digits."""
+    return 0 < abs(_float(x)) < _SMALLEST
+
+
+def signbit(x: Any, /) -> bool:
+    """Whether x is negative, or -0.0."""
+    return _math.copysign(1.0, _float(x)) < 0
 
 
 def isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> bool:
@@ -240,6 +276,28 @@ def dist(p: Iterable[Any], q: Iterable[Any], /) -> Any:
     if not _any_value(p + q):
         return _math.dist(p, q)
     return hypot(*(x - y for x, y in zip(p, q, strict=True)))
+
+
+def fmax(x: Any, y: Any, /) -> Any:
+    """The larger of x and y, of equals x: it takes the gradient. Where one is nan, the other."""
+    if _any_value((x, y)):
+        a, b = _fixed(x), _fixed(y)
+        return where(a * a + 1, where(b - a, y, x), y)
+    if hasattr(_math, "fmax"):
+        return _math.fmax(x, y)
+    x, y = _float(x), _float(y)
+    return y if y > x or isnan(x) else x
+
+
+def fmin(x: Any, y: Any, /) -> Any:
+    """The smaller of x and y, of equals x: it takes the gradient. Where one is nan, the other."""
+    if _any_value((x, y)):
+        a, b = _fixed(x), _fixed(y)
+        return where(a * a + 1, where(a - b, y, x), y)
+    if hasattr(_math, "fmin"):
+        return _math.fmin(x, y)
+    x, y = _float(x), _float(y)
+    return y if y < x or isnan(x) else x
 
 
 def copysign(x: Any, y: Any, /) -> Any:

@@ -2,7 +2,9 @@
 
 import inspect
 import math
+import struct
 
+import numpy as np
 import pytest
 
 import micrograd_c
@@ -92,6 +94,7 @@ def slope(f, x, h=1e-6):
 
 
 TWO = ["atan2", "hypot", "pow"]
+CHOOSING = ["fmax", "fmin"]
 
 
 @pytest.mark.parametrize("name", TWO)
@@ -111,6 +114,46 @@ def check_two_operands(name, x, y):
         out.backward()
         assert not isinstance(v, Value) or v.grad == by_x
         assert not isinstance(w, Value) or w.grad == by_y
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_fmax_and_fmin_pass_over_nan(name, compiled):
+    """A nan is missing data, as in NumPy. The gradient goes to the one chosen, of equals to x."""
+    function = getattr(mmath, name)
+    numbers = [-math.inf, -1e300, -2.0, -0.5, 0.0, 3.0, 1e300, math.inf, math.nan]
+    called = micrograd_c.compile(function) if compiled else function
+    for x in numbers:
+        for y in numbers:
+            expected = getattr(np, name)(x, y)
+            of_x = x == expected or math.isnan(expected)
+            for left, right in ((Value(x), Value(y)), (Value(x), y), (x, Value(y))):
+                out = called(left, right)
+                out.backward()
+                assert repr(out.data) == repr(float(expected)), (x, y)
+                assert not isinstance(left, Value) or left.grad == of_x or math.isnan(expected)
+                assert not isinstance(right, Value) or right.grad == (not of_x) or x != x and y != y
+            assert repr(function(x, y)) == repr(float(expected))
+    for bad in ((1.0,), ("a", 1.0), (Value(1.0), "a"), (1.0, None)):
+        with pytest.raises(TypeError):
+            function(*bad)
+
+
+def test_tests_of_the_bits_of_a_number():
+    """Against the bits themselves: the exponent's are all 0 below the normal numbers, 1 above."""
+    smallest = 2.0**-1022
+    numbers = [0.0, 5e-324, smallest - 5e-324, smallest, 1.0, 1.7e308, math.inf, math.nan]
+    for x in [*numbers, *(-x for x in numbers), 3, True]:
+        bits = struct.unpack("<Q", struct.pack("<d", x))[0]
+        exponent, digits = bits >> 52 & 0x7FF, bits & (1 << 52) - 1
+        for v in (x, Value(x)):
+            assert mmath.isnormal(v) is (0 < exponent < 0x7FF)
+            assert mmath.issubnormal(v) is (exponent == 0 and digits > 0)
+            assert mmath.signbit(v) is bool(bits >> 63)
+    for function in (mmath.isnormal, mmath.issubnormal, mmath.signbit):
+        for bad in ("1.0", None, 1j):
+            with pytest.raises(TypeError):
+                function(bad)
 
 
 def test_log_with_a_base():
@@ -157,7 +200,7 @@ def test_no_function_drops_a_gradient_in_silence(name):
     for numbers, args in calls_with_values(name):
         out = outcome(getattr(mmath, name), *args)
         if out is TypeError:
-            assert name not in TABLE and name not in TWO
+            assert name not in TABLE + TWO + CHOOSING
             continue
         expected = getattr(math, name)(*numbers)
         if isinstance(expected, bool):
@@ -214,7 +257,7 @@ def test_a_tutorials_function_with_math_swapped():
 
 
 def test_functions_have_docstrings():
-    for name in TABLE + TWO:
+    for name in TABLE + TWO + CHOOSING:
         assert inspect.getdoc(getattr(mmath, name))
 
 
