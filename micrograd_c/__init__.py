@@ -7,6 +7,17 @@
 2.0
 """
 
+import sys as _sys
+
+if (
+    _sys.argv[:1] == ["-m"]
+    and _sys.orig_argv[-len(_sys.argv)].removeprefix("-m") == __name__
+    and not getattr(_sys.flags, "safe_path", _sys.flags.isolated)
+):
+    # `python -m micrograd_c`: the folder that Python put first may be the program's, whose modules
+    # are not for us. What belongs there, __main__.py knows.
+    _sys.path[0] = _sys.path[1]
+
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 try:

@@ -46,6 +46,7 @@ def main() -> None:
     end = own_end(arguments)
     options = parser().parse_args(arguments[:end])
     dropin.install()
+    dropin.spawn_alike(options.swap)
     try:
         module, code = load(options, arguments[end:])
     except dropin.SwapError as error:
@@ -54,7 +55,6 @@ def main() -> None:
         print_with_frames(error, None)
         raise
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
-    dropin.spawn_alike(options.swap)
     try:
         exec(code, module.__dict__)
     except BaseException as error:
@@ -109,16 +109,19 @@ def own_end(arguments: list[str]) -> int:
 def load(options: argparse.Namespace, arguments: list[str]) -> tuple[ModuleType, CodeType]:
     """The program's module and code; sys.argv and sys.path become what Python would give it."""
     if options.module is not None:
+        set_path(os.getcwd())
         sys.argv = ["-m", *arguments]
         module, code = load_module(options.module, options.swap)
         sys.argv[0] = str(module.__file__)
         return module, code
     if options.code is not None:
         sys.argv = ["-c", *arguments]
-        if sys.version_info >= (3, 13):  # since then tracebacks show the lines of -c
-            lines = options.code.splitlines(keepends=True)
-            linecache.cache["<string>"] = len(options.code), None, lines, "<string>"
-        return load_text(options.code, "<string>", options.swap)
+        module, code = load_text(options.code, "<string>", options.swap)
+        register = getattr(linecache, "_register_code", None)
+        if register is not None:  # CPython 3.13 and later: tracebacks show the lines of -c
+            by_code = hasattr(linecache, "_interactive_cache")  # from 3.13.1 on
+            register(code if by_code else "<string>", options.code, "<string>")
+        return module, code
     sys.argv = [options.script, *arguments]
     if options.script == "-":
         return load_text(sys.stdin.buffer.read(), "<stdin>", options.swap)
@@ -127,9 +130,11 @@ def load(options: argparse.Namespace, arguments: list[str]) -> tuple[ModuleType,
     if finder is None:
         set_path(os.path.dirname(os.path.realpath(path)))
         return load_script(path, options.swap)
-    if not safe_path():
-        del sys.path[0]
-    sys.path.insert(0, path)
+    if safe_path():
+        sys.path.insert(0, path)
+    else:
+        sys.path[0] = path
+    give_way(path)
     spec = finder.find_spec("__main__", None)
     if spec is None:
         refuse(f"{sys.executable}: can't find '__main__' module in {path!r}", 1)
@@ -142,14 +147,21 @@ def safe_path() -> bool:
 
 
 def set_path(folder: str) -> None:
+    """Put the program's folder first in sys.path, where Python would."""
     if not safe_path():
         sys.path[0] = folder
+        give_way(folder)
+
+
+def give_way(folder: str) -> None:
+    """Let the program import what lies there, whatever was imported since Python started."""
+    dropin.give_way(folder, "site" if "site" in sys.modules else "__main__")
 
 
 def load_script(path: str, swap: str | None) -> tuple[ModuleType, CodeType]:
     compiled = path.endswith(".pyc")
     loader = (SourcelessFileLoader if compiled else SourceFileLoader)("__main__", path)
-    module = new_module(loader, __file__=path, __cached__=None)
+    module = new_module(loader, __file__=path)
     try:
         source = loader.get_data(path)
     except OSError as error:
@@ -162,7 +174,7 @@ def load_script(path: str, swap: str | None) -> tuple[ModuleType, CodeType]:
 
 def load_text(text: bytes | str, path: str, swap: str | None) -> tuple[ModuleType, CodeType]:
     set_path("")
-    names = {"__file__": path, "__cached__": None} if path == "<stdin>" else {}
+    names = {"__file__": path} if path == "<stdin>" else {}
     return new_module(BuiltinImporter, **names), compile_text(text, path, swap)
 
 
@@ -200,7 +212,11 @@ def load_spec(spec: ModuleSpec, swap: str | None) -> tuple[ModuleType, CodeType]
 
 def new_module(loader: Any, **names: Any) -> ModuleType:
     module = ModuleType("__main__")
-    module.__dict__.update(__loader__=loader, __annotations__={}, __builtins__=builtins, **names)
+    module.__dict__.update(__loader__=loader, __builtins__=builtins, **names)
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
+    if sys.version_info < (3, 15) and names:
+        module.__dict__["__cached__"] = None
     return module
 
 

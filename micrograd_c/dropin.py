@@ -10,7 +10,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import (
     CodeType,
     FunctionType,
@@ -307,11 +307,37 @@ def _replaced(original: type, kept: Iterable[str]) -> list[str]:
     return [k for k in dict.fromkeys(names) if k not in kept and hasattr(Value, k)]
 
 
+# the program's own modules
+
+
+def give_way(folder: str, last: str) -> None:
+    """Let the program import the modules in its folder, though others of their names are loaded.
+
+    What was imported after the module `last`, the program did not ask for. Where its folder has a
+    module of such a name, ours leaves sys.modules; who imported it keeps it.
+    """
+    names = list(sys.modules)
+    later = names[names.index(last) + 1 :]
+    hidden = {name for name in later if _is_hidden(name, folder)}
+    for name in names:
+        if name.partition(".")[0] in hidden:
+            del sys.modules[name]
+
+
+def _is_hidden(name: str, folder: str) -> bool:
+    """Whether a module that is loaded is not the one that an import from the folder would find."""
+    spec = getattr(sys.modules[name], "__spec__", None)
+    if "." in name or spec is None or spec.origin in ("built-in", "frozen") or name == __package__:
+        return False
+    found = PathFinder.find_spec(name, [folder])
+    return found is not None and found.loader is not None and found.origin != spec.origin
+
+
 # multiprocessing
 
 
 class _Preparation(dict[str, Any]):
-    """What multiprocessing sends to a child that it spawns, there read by `_prepare`."""
+    """What multiprocessing sends to a child that it starts, there read by `_prepare`."""
 
     swap: str | None
 
@@ -319,11 +345,22 @@ class _Preparation(dict[str, Any]):
         return _prepare, (dict(self), self.swap)
 
 
-def spawn_alike(swap: str | None) -> None:
-    """Let the children that multiprocessing spawns run the program on micrograd_c as well.
+class _ServersPath(list[str]):
+    """sys.path in the command that starts a fork server, which is made of reprs."""
 
-    Such a child is a new interpreter that imports the program again under the name __mp_main__.
-    The first thing it reads is pickled, so unpickling that can install us before the import.
+    swap: str | None
+
+    def __repr__(self) -> str:
+        return f"__import__('micrograd_c.dropin').dropin._serve({[*self]!r}, {self.swap!r})"
+
+
+def spawn_alike(swap: str | None) -> None:
+    """Let the children that multiprocessing starts run the program on micrograd_c as well.
+
+    A child that is spawned is a new interpreter that imports the program again under the name
+    __mp_main__. The first thing it reads is pickled, so unpickling that can install us before the
+    import. A fork server may import the program before it forks a child: there we are installed by
+    the command that starts it.
     """
     import multiprocessing.spawn as spawn
 
@@ -332,24 +369,52 @@ def spawn_alike(swap: str | None) -> None:
     def get_preparation_data(name: str) -> dict[str, Any]:
         data = _Preparation(standard(name))
         data.swap = swap
+        if name == "ignore":  # the name that a fork server is started with
+            data["sys_path"] = path = _ServersPath(data["sys_path"])
+            path.swap = swap
         return data
 
     spawn.get_preparation_data = get_preparation_data
 
 
 def _prepare(data: dict[str, Any], swap: str | None) -> dict[str, Any]:
-    """In a spawned child: install, and import the program here if its class is to be swapped."""
-    install()
-    path, name = data.get("init_main_from_path"), data.get("init_main_from_name", "__main__")
-    if swap is None or not (path or not name.endswith("__main__")):
-        return data
+    """In a child: install, and import the program here if its class is to be swapped."""
     import multiprocessing.spawn as spawn
 
     from . import __main__ as runner
 
+    install()
+    give_way(data["sys_path"][0], "multiprocessing.spawn")
+    path, name = data.get("init_main_from_path"), data.get("init_main_from_name", "__main__")
+    if swap is None or not (path or not name.endswith("__main__")):
+        return data
     spawn.prepare({key: data[key] for key in data if not key.startswith("init_main")})
-    module, code = runner.load_script(path, swap) if path else runner.load_module(name, swap)
+    if path is None:
+        _run_again(*runner.load_module(name, swap))
+    elif getattr(sys.modules["__main__"], "__file__", None) != path:  # else the server has done it
+        _run_again(*runner.load_script(path, swap))
+    return {}
+
+
+def _serve(path: list[str], swap: str | None) -> list[str]:
+    """In a fork server, before it imports anything for the program: install; returns the path."""
+    import multiprocessing.spawn as spawn
+
+    from . import __main__ as runner
+
+    install()
+    give_way(path[0], "multiprocessing.spawn")
+    if swap is not None:
+
+        def import_main_path(main_path: str) -> None:
+            _run_again(*runner.load_script(main_path, swap))
+
+        spawn.import_main_path = import_main_path
+    return path
+
+
+def _run_again(module: ModuleType, code: CodeType) -> None:
+    """Import the program as multiprocessing does, under the name __mp_main__."""
     module.__name__ = "__mp_main__"
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     exec(code, module.__dict__)
-    return {}

@@ -1,6 +1,6 @@
 """micrograd_c under micrograd's name: install(), `python -m micrograd_c` and --swap."""
 
-import importlib
+import importlib.machinery
 import json
 import pkgutil
 import signal
@@ -321,6 +321,8 @@ FACTS = '''\
 import json, sys, __main__
 names = sorted(set(globals()))
 x: int = 1
+here = sys.modules[__name__]
+annotations = [str(here.__annotations__), sorted(set(globals()))]
 print(json.dumps({
     "names": names,
     "name": __name__,
@@ -330,7 +332,7 @@ print(json.dumps({
     "loader": getattr(__loader__, "__name__", type(__loader__).__name__),
     "spec": __spec__ and [__spec__.name, __spec__.origin],
     "doc": __doc__,
-    "annotations": str(__annotations__),
+    "annotations": annotations,
     "builtins": type(__builtins__).__name__,
     "main": __main__.__dict__ is globals() and sys.modules["__main__"] is __main__,
     "argv": sys.argv,
@@ -375,6 +377,72 @@ def test_the_program_sees_what_python_shows(python, write, tmp_path, start):
     plain = python(*flags, *rest, stdin=FACTS.encode())
     ran = python(*flags, "-m", "micrograd_c", *rest, stdin=FACTS.encode())
     assert plain.code == 0 and ran.err == "" and json.loads(ran.out) == json.loads(plain.out)
+
+
+# Modules beside the program that have names of the standard library
+
+
+SHADOWS = """\
+import sys
+found = {}
+for name in sys.argv[1:]:
+    module = __import__(name)
+    found[name] = getattr(module, "whose", "Python's")
+print(found)
+"""
+# What `python -m` itself imports from the folder that it is started in.
+NEEDED = "collections contextlib functools importlib itertools keyword operator pkgutil reprlib"
+NEEDED = [*NEEDED.split(), "runpy", "types", "warnings"]
+
+
+def beside(folder, but=()):
+    """Names of standard modules and others, of which the folder then has modules of its own."""
+    # But those that do something when they are imported or at exit, or that setuptools hooks into.
+    but = {*but, "antigravity", "distutils", "ensurepip", "importlib", "this", "threading"}
+    names = {*sys.stdlib_module_names, "numpy", "scipy"} - but
+    built_in = (importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter)
+    names = sorted(n for n in names if n[0] != "_" and not any(i.find_spec(n) for i in built_in))
+    for name in names:
+        (folder / f"{name}.py").write_text("whose = 'own'\n")
+    return names
+
+
+def test_every_module_beside_the_program_is_its_own(python, write):
+    names = beside(write("sub/script.py", SHADOWS).parent)
+    plain = python("sub/script.py", *names)
+    assert plain.code == 0 and plain.out.count("own") > 100, plain
+    assert python("-m", "micrograd_c", "sub/script.py", *names) == plain
+
+
+@pytest.mark.parametrize("how", [["script.py"], ["-m", "script"], ["-c", SHADOWS], ["-"]])
+def test_every_module_in_the_current_folder_is_the_programs(python, write, how):
+    script = write("script.py", SHADOWS)
+    names = beside(script.parent, but=[*NEEDED, "linecache"])  # for -c, from CPython 3.13 on
+    plain = python(*how, *names, stdin=SHADOWS.encode())
+    assert plain.code == 0 and plain.out.count("own") > 100, plain
+    ended = python("-m", "micrograd_c", *how, *names, stdin=SHADOWS.encode())
+    assert ended == plain
+
+
+@pytest.mark.parametrize("arguments", ["script.py", "--swap Value swapped.py", "--help"])
+def test_what_we_need_is_not_taken_from_the_programs_folder(ours, write, arguments):
+    program = "print((Value(2.0) * 3).data, calls)\nimport pickle; print(pickle.whose)\n"
+    path = write(
+        "script.py", "from micrograd import Value, nn\nnn.MLP(2, [1])\ncalls = 0\n" + program
+    )
+    write("swapped.py", OWN_VALUE.replace("import math\n", "") + program)
+    expected = ours("--help").out if arguments == "--help" else "6.0 0\nown\n"
+    beside(path.parent, but=NEEDED)
+    ended = ours(*arguments.split())
+    assert ended.code == 0 and ended.out == expected, ended
+
+
+def test_a_package_beside_the_program_is_its_own_with_its_modules(python, ours, write):
+    write("multiprocessing/__init__.py", "")
+    write("multiprocessing/pool.py", "whose = 'own'\n")
+    write("logging/there.txt", "")  # a folder that is no package hides nothing
+    write("script.py", "import multiprocessing.pool as p, logging; print(p.whose, logging.INFO)\n")
+    assert ours("script.py") == python("script.py")
 
 
 def test_pickling_what_the_program_defines(ours, write):
@@ -562,6 +630,55 @@ def test_child_processes_run_on_ours_too(ours, write, method, how, swap):
     module = micrograd_c.Value.__module__
     assert ended.out == f"[(4.0, '{module}', 1.0), (7.0, '{module}', 2.0)]\n"
     assert ended.err.count("is now micrograd_c.Value") == len(swap[:1])  # the message, once
+
+
+PRELOADING = """\
+import multiprocessing, sys
+import helper
+{value}
+sys.stdout.write("imported %s %d\\n" % (__name__, len(sys.argv)))
+
+def work(x):
+    return (Value(x) * 3).data, type(Value(x)).__module__, helper.whose
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "helper"])
+    with context.Pool(1) as pool:
+        print(pool.map(work, [1.0, 2.0]))
+"""
+
+
+@pytest.mark.skipif("forkserver" not in METHODS, reason="forkserver")
+@pytest.mark.parametrize("swap", [[], ["--swap", "Value"]], ids=["import", "swap"])
+def test_what_a_fork_server_imports_is_ours(python, ours, write, swap):
+    """And it imports the program itself where Python's does, once, under the same conditions."""
+    value = OWN_VALUE if swap else "from micrograd.engine import Value"
+    write("sub/script.py", PRELOADING.format(value=value))
+    write("sub/helper.py", "from micrograd.engine import Value; whose = Value.__module__\n")
+    plain, ended = python("sub/script.py", "x"), ours(*swap, "sub/script.py", "x")
+    assert ended.code == plain.code == 0, ended
+    module = micrograd_c.Value.__module__
+    results = f"[(3.0, '{module}', '{module}'), (6.0, '{module}', '{module}')]"
+    assert ended.out.splitlines()[-1] == results
+    assert sorted(ended.out.splitlines()[:-1]) == sorted(plain.out.splitlines()[:-1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("swap", [[], ["--swap", "Value"]], ids=["import", "swap"])
+def test_child_processes_import_what_is_beside_the_program(python, ours, write, method, swap):
+    value = OWN_VALUE if swap else "from micrograd.engine import Value"
+    names = ["numbers", "argparse", "pickle"]
+    text = WORKERS.replace(", x\n", ", *[__import__(name).__file__ for name in names]\n")
+    write("sub/script.py", f"names = {names}\n" + text.format(value=value))
+    for name in names[:-1]:
+        write(f"sub/{name}.py", "")
+    plain, ended = python("sub/script.py", method), ours(*swap, "sub/script.py", method)
+    module = "__main__" if swap else "micrograd.engine"
+    if method != "fork" and swap:
+        module = "__mp_main__"
+    assert plain.code == ended.code == 0, ended
+    assert ended.out == plain.out.replace(module, micrograd_c.Value.__module__)
 
 
 def test_multiprocessing_that_was_loaded_before_us(python, write):
