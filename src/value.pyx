@@ -626,14 +626,6 @@ cdef dict attributes_of(Value self):
     return <dict> self.attributes
 
 
-cdef int drop(Value self, str name) except -1:
-    """Take away what `carry` has hung on it."""
-    if carried_by(self, name) is None:
-        raise AttributeError(f'{name} was not assigned')
-    del (<dict> self.attributes)[name]
-    return 0
-
-
 cdef object carried_by(Value self, str name):
     return None if self.attributes == NULL else (<dict> self.attributes).get(name)
 
