@@ -45,7 +45,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     end = own_end(arguments)
     options = parser().parse_args(arguments[:end])
-    dropin.install()
+    dropin.make_ready(options.swap)
     dropin.spawn_alike(options.swap)
     try:
         module, code = load(options, arguments[end:])

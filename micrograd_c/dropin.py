@@ -310,6 +310,13 @@ def _replaced(original: type, kept: Iterable[str]) -> list[str]:
 # the program's own modules
 
 
+def make_ready(swap: str | None) -> None:
+    """Install, and import what a swap needs, before the program's folder is on the path."""
+    install()
+    if swap is not None:
+        from . import compare  # noqa: F401
+
+
 def give_way(folder: str, last: str) -> None:
     """Let the program import the modules in its folder, though others of their names are loaded.
 
@@ -383,7 +390,7 @@ def _prepare(data: dict[str, Any], swap: str | None) -> dict[str, Any]:
 
     from . import __main__ as runner
 
-    install()
+    make_ready(swap)
     give_way(data["sys_path"][0], "multiprocessing.spawn")
     path, name = data.get("init_main_from_path"), data.get("init_main_from_name", "__main__")
     if swap is None or not (path or not name.endswith("__main__")):
@@ -402,7 +409,7 @@ def _serve(path: list[str], swap: str | None) -> list[str]:
 
     from . import __main__ as runner
 
-    install()
+    make_ready(swap)
     give_way(path[0], "multiprocessing.spawn")
     if swap is not None:
 

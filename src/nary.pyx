@@ -48,6 +48,7 @@ cdef tuple terms_of(object values, name, PyTypeObject **cls):
     name: what errors call the values, or a tuple of what they call each.
     """
     cdef tuple terms = items_of(values, name if type(name) is str else 'values', 'Values and numbers')
+    cdef list converted
     cdef double number
     for k, x in enumerate(terms):
         if isinstance(x, Value):
@@ -55,15 +56,16 @@ cdef tuple terms_of(object values, name, PyTypeObject **cls):
             cls[0] = result_type(cls[0], Py_TYPE(<PyObject *> x))
         elif not PyFloat_Check(x):
             # Numbers of other kinds: converting them may run code of the user's, so it comes first.
-            floats = list(terms)
+            converted = []
             for k, x in enumerate(terms):
                 if isinstance(x, Value):
-                    continue
-                if not as_number(x, &number):
+                    converted.append(x)
+                elif as_number(x, &number):
+                    converted.append(number)
+                else:
                     which = name[k] if isinstance(name, tuple) else f'{name}[{k}]'
                     raise TypeError(f'{which} must be a Value or a real number, not {type(x).__name__}')
-                floats[k] = number
-            return terms_of(floats, name, cls)
+            return terms_of(converted, name, cls)
     return terms
 
 

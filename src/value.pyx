@@ -269,12 +269,12 @@ cdef class Value:
 
     def item(self):
         """The number itself, as a float: `data` by NumPy's name."""
-        return node_at(index_to_read(self, 'data')).data
+        return self.data
 
     def asnumpy(self):
         """The number itself, as an array of no axes: MXNet's name."""
         import numpy
-        return numpy.array(node_at(index_to_read(self, 'data')).data)
+        return numpy.array(self.data)
 
     def detach(self):
         """The same number without its history: no gradient passes.

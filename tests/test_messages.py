@@ -281,7 +281,7 @@ ONE = "must be a Value or a real number, not"
         ),
         (
             lambda: Value(1.0).__format__(3),
-            "Argument 'spec' has incorrect type (expected str, got int)",
+            "__format__() argument must be str, not int",
         ),
     ],
 )
