@@ -15,6 +15,7 @@ A list that the code only appends to, and a name that it only counts up (`n += 1
 
 from __future__ import annotations
 
+import builtins
 import dis
 import functools
 import os
@@ -170,7 +171,7 @@ class Walk:
         self.alive = Alive()
         self.checks: list[Check] = []
         self.references: list[Reference] = []
-        self.seen: dict[int, Any] = {}
+        self.seen: dict[int, Any] = {id(vars(builtins)): builtins}
         self.queue: deque[tuple[Any, str, int]] = deque()
         self.items = 0
 

@@ -746,7 +746,7 @@ cdef object read_numbers(object x, tuple why):
 def array_by_python(ufunc, method, inputs, keywords):
     """A method of a ufunc, by Python's operators and methods on each element."""
     need_numpy()
-    return settled(getattr(ufunc, method)(*[plain(x) for x in inputs], **keywords))
+    return settled(getattr(ufunc, method)(*map(plain, inputs), **keywords))
 
 
 cdef object plain(object x):
@@ -954,7 +954,7 @@ def numbers_in(x):
     """x with the numbers of Values and arrays of objects in their place, in lists, tuples and dicts, too."""
     need_numpy()
     if isinstance(x, (tuple, list)) and not hasattr(x, '_fields'):
-        return type(x)([numbers_in(y) for y in x])
+        return type(x)(map(numbers_in, x))
     if isinstance(x, dict):
         return {key: numbers_in(y) for key, y in x.items()}
     return read_numbers(x, READ_DATA)
@@ -964,7 +964,7 @@ def objects_in(x):
     """x with Arrays as arrays of objects as any other, in lists, tuples and dicts, too."""
     need_numpy()
     if isinstance(x, (tuple, list)) and not hasattr(x, '_fields'):
-        return type(x)([objects_in(y) for y in x])
+        return type(x)(map(objects_in, x))
     if isinstance(x, dict):
         return {key: objects_in(y) for key, y in x.items()}
     return plain(x) if isinstance(x, np.ndarray) else x

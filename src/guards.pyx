@@ -299,6 +299,12 @@ cdef class ClassCheck(Check):
     cdef int holds(self) except -1:
         cdef uint64_t stamp = type_stamp(self.watch.of)
         cdef Py_ssize_t k
+        if stamp == 0:      # nothing was looked up since it changed: this gives it a number
+            try:
+                type.__getattribute__(<object> self.watch.of, '')
+            except AttributeError:
+                pass
+            stamp = type_stamp(self.watch.of)
         for k in range(self.watch.count):
             if not self.item_holds(k, class_attribute(<object> self.watch.of, self.keys[k])):
                 return False
@@ -398,7 +404,7 @@ cdef class Reference:
         self.values = values
         for value, number in zip(values, self.array.ravel().tolist()):
             node_at(index_of(value)).data = number
-        self.shown = [value.detach() for value in values]   # no gradient reaches an array
+        self.shown = list(map(Value.detach, values))    # no gradient reaches an array
         self.standin = objects(self.shown, self.array.shape)
         self.put(self.standin)
         return 0

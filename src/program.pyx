@@ -241,7 +241,7 @@ def restored_program(arrays, numbers, spec, result_spec, baked, names, optimize)
     for k, _ in limits_of(graph):
         if k not in integers:
             raise ValueError(f'input {k} is an index, but no integer')
-    return new_program(graph, [Value(x) for x in numbers], spec, result_spec, baked, names, optimize, {})
+    return new_program(graph, list(map(Value, numbers)), spec, result_spec, baked, names, optimize, {})
 
 
 cdef int check_leaves(graph) except -1:

@@ -214,13 +214,20 @@ cdef class Assembly:
             count = 1
             for k in item[1]:
                 count *= k
-            return objects([self.next() for k in range(count)], item[1])
+            return objects(self.several(count), item[1])
         if kind == '{':
             return {key: self.next() for key in item[1]}
         if kind == 'n':
-            return item[1]._make([self.next() for _ in item[1]._fields])
-        items = [self.next() for k in range(item[1])]
+            return item[1]._make(self.several(len(item[1]._fields)))
+        items = self.several(item[1])
         return items if kind == '[' else tuple(items)
+
+    cdef list several(self, Py_ssize_t count):
+        cdef list items = []
+        cdef Py_ssize_t k
+        for k in range(count):
+            items.append(self.next())
+        return items
 
     cdef bint more(self):
         return self.at < len(self.spec)

@@ -416,7 +416,7 @@ class Integer:
         return getattr(number_of_integer(self), name)
 
     def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
-        return getattr(ufunc, method)(*[number_of_integer(x) for x in inputs], **keywords)
+        return getattr(ufunc, method)(*map(number_of_integer, inputs), **keywords)
 
 
 def is_integer(x):
@@ -437,7 +437,7 @@ def number_of_integer(x):
 def with_numbers(function):
     """A function of integers as a method of Integer: given the numbers that its arguments stand for."""
     def method(*args):
-        return function(*[number_of_integer(x) for x in args])
+        return function(*map(number_of_integer, args))
     return method
 
 

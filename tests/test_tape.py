@@ -705,6 +705,8 @@ CONVERSIONS = {
     "local_grads": "Value(1.0, values, local_grads=numbers)",
     "set_data": "micrograd_c.set_data(values, numbers)",
     "jvp": "autograd.jvp([y] * 20, values)",
+    "compiled": "several(x)",
+    "derivative": "gradient(values)",
 }
 
 
@@ -722,6 +724,8 @@ def test_memory_that_fails_at_any_moment_loses_no_reference(run, call):
     values, numbers = [Value(float(k)) for k in range(20)], [half] * 20
     mixed = [x, 1] * 10
     y = micrograd_c.sum(values)
+    several = micrograd_c.compile(lambda a: [a * k for k in range(1, 20)])
+    gradient = micrograd_c.grad(lambda xs: micrograd_c.sum(x * x for x in xs))
 
     def counts():
         return [sys.getrefcount(v) for v in (x, half, y, *values)]
