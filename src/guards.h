@@ -8,6 +8,7 @@
 
 #include <Python.h>
 #include <stdint.h>
+#include <string.h>
 
 #if PY_VERSION_HEX < 0x030C0000
 /* Each change of a dict gives it a number that no dict had before. */
@@ -42,12 +43,12 @@ static inline PyObject **items_in(PyObject *sequence) { return PySequence_Fast_I
 
 /* Where an instance of a class holds its __dict__, if it has one already: bytes from the instance on. 0: nowhere
  * that is known. (A Python that holds it elsewhere is found out: another pointer is there than expected.) */
-static inline Py_ssize_t namespace_offset(PyObject *cls) {
+static inline int namespace_offset(PyObject *cls) {
 #ifdef Py_TPFLAGS_MANAGED_DICT
     if (PyType_HasFeature((PyTypeObject *)cls, Py_TPFLAGS_MANAGED_DICT))
-        return -3 * (Py_ssize_t)sizeof(PyObject *);
+        return -3 * (int)sizeof(PyObject *);
 #endif
-    return ((PyTypeObject *)cls)->tp_dictoffset > 0 ? ((PyTypeObject *)cls)->tp_dictoffset : 0;
+    return ((PyTypeObject *)cls)->tp_dictoffset > 0 ? (int)((PyTypeObject *)cls)->tp_dictoffset : 0;
 }
 
 /* The k-th of: a function's code, its defaults, those of its keywords, the contents of its cells. NULL: none. */
@@ -62,28 +63,16 @@ static inline PyObject *in_function(PyObject *function, PyObject **cells, Py_ssi
 
 enum { BY_ITEMS, BY_DICT, BY_NAMESPACE, BY_CLASS, BY_CODE, BY_LOOKING };
 
-/* One object, and how to see that it is as it was. */
+/* One object, and how to see that it is as it was. Many are looked at in turn: they are kept small. */
 typedef struct {
     int how;
+    int offset;             /* BY_NAMESPACE: where the __dict__ is */
     Py_ssize_t count;       /* of its items */
     PyObject *of, *cls;     /* the object, borrowed; its class */
     PyObject **found;       /* what its items were; NULL: not there */
-    PyObject **cells;       /* BY_CODE: of the function; as long as it is alive, so are they */
-    PyObject *namespace;    /* BY_NAMESPACE: its __dict__ */
-    Py_ssize_t offset;      /* where that is */
+    void *inside;           /* BY_NAMESPACE: its __dict__. BY_CODE: its cells, which live as long as it does */
     uint64_t stamp;         /* of the object, or of its __dict__, when it was as it should be */
 } Watch;
-
-static inline int same_pointers(PyObject **a, PyObject **b, Py_ssize_t count) {
-    uintptr_t differences = 0;
-    Py_ssize_t k = 0;
-    for (; k + 4 <= count; k += 4)
-        differences |= ((uintptr_t)a[k] ^ (uintptr_t)b[k]) | ((uintptr_t)a[k + 1] ^ (uintptr_t)b[k + 1])
-                       | ((uintptr_t)a[k + 2] ^ (uintptr_t)b[k + 2]) | ((uintptr_t)a[k + 3] ^ (uintptr_t)b[k + 3]);
-    for (; k < count; k++)
-        differences |= (uintptr_t)a[k] ^ (uintptr_t)b[k];
-    return differences == 0;
-}
 
 /* Whether an object is certainly as it was. Where not, `Check.holds` looks closer. */
 static inline int unchanged(const Watch *watch) {
@@ -92,18 +81,19 @@ static inline int unchanged(const Watch *watch) {
     if ((PyObject *)Py_TYPE(of) != watch->cls)
         return 0;
     if (watch->how == BY_ITEMS)
-        return Py_SIZE(of) == watch->count && same_pointers(items_in(of), watch->found, watch->count);
+        return Py_SIZE(of) == watch->count
+               && memcmp(items_in(of), watch->found, watch->count * sizeof(PyObject *)) == 0;
     switch (watch->how) {
     case BY_DICT:
         return watch->stamp && dict_stamp(of) == watch->stamp;
     case BY_NAMESPACE:
-        return watch->stamp && watch->offset && *(PyObject **)((char *)of + watch->offset) == watch->namespace
-               && dict_stamp(watch->namespace) == watch->stamp;
+        return watch->stamp && watch->offset && *(void **)((char *)of + watch->offset) == watch->inside
+               && dict_stamp(watch->inside) == watch->stamp;
     case BY_CLASS:
         return watch->stamp && type_stamp(of) == watch->stamp;
     case BY_CODE:
         for (Py_ssize_t k = 0; k < watch->count; k++)
-            differences |= (uintptr_t)in_function(of, watch->cells, k) ^ (uintptr_t)watch->found[k];
+            differences |= (uintptr_t)in_function(of, watch->inside, k) ^ (uintptr_t)watch->found[k];
         return differences == 0;
     }
     return 0;

@@ -11,18 +11,17 @@ cdef extern from "guards.h":
     uint64_t dict_stamp(PyObject *dict)
     uint64_t type_stamp(PyObject *cls)
     PyObject **items_in(PyObject *sequence)
-    Py_ssize_t namespace_offset(PyObject *cls)
+    int namespace_offset(PyObject *cls)
     enum:
         BY_ITEMS, BY_DICT, BY_NAMESPACE, BY_CLASS, BY_CODE, BY_LOOKING
     ctypedef struct Watch:
         int how
+        int offset
         Py_ssize_t count
         PyObject *of
         PyObject *cls
         PyObject **found
-        PyObject **cells
-        PyObject *namespace
-        Py_ssize_t offset
+        void *inside
         uint64_t stamp
     PyObject *in_function(PyObject *function, PyObject **cells, Py_ssize_t k)
     bint unchanged(const Watch *watch)
@@ -264,7 +263,7 @@ cdef class AttributesCheck(NamesCheck):
         if self.whole and len(namespace) != self.watch.count:
             self.differs = -1
             return False
-        self.watch.namespace = <PyObject *> namespace
+        self.watch.inside = <PyObject *> namespace
         return self.names_hold(namespace)
 
 
@@ -328,7 +327,8 @@ cdef class FunctionCheck(Check):
     def __init__(self, name, of, items, keys, contents, Alive alive, list cells):
         cdef Py_ssize_t k
         Check.__init__(self, name, of, items, keys, contents, alive)
-        self.cells = self.own.cells = <PyObject **> allocated(len(cells), sizeof(PyObject *))
+        self.cells = <PyObject **> allocated(len(cells), sizeof(PyObject *))
+        self.own.inside = self.cells
         for k in range(len(cells)):
             self.cells[k] = <PyObject *> cells[k]
 
