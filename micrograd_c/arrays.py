@@ -31,6 +31,12 @@ class Numbers(np.ndarray[Any, np.dtype[np.float64]]):
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array[()] if array.ndim == 0 else array
 
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        # Before an Array, it is asked first: but what NumPy does with Values, the Array knows.
+        if any(issubclass(cls, Array) for cls in types):
+            return NotImplemented
+        return super().__array_function__(func, types, args, kwargs)
+
     def __setitem__(self, key: Any, value: Any) -> None:
         if not self.flags.writeable:
             raise ValueError(

@@ -55,7 +55,7 @@ def logsumexp(values: Iterable[Any]) -> Value:
     values = _values(values, "logsumexp")
     largest = max(values)
     shift = largest.detach()
-    is_finite = shift - shift + 1.0  # 1, else nan
+    is_finite = shift * 0.0 + 1.0  # 1, else nan, in whatever order sums are added
     return where(
         is_finite, lambda: sum_of((v - shift).exp() for v in values).log() + shift, largest
     )

@@ -7,10 +7,12 @@ What is looked at: the globals and closure cells that the function names, its de
 for the Python functions and methods of the user's that it names; from there, and from `self`, the
 items of lists, tuples, dicts, sets and deques, arrays, and those attributes of instances, classes
 and modules that this code names (all attributes of an instance where the code has getattr, vars
-and the like). Not looked at: libraries (what lies in the standard library or in site-packages),
+and the like, or where a class of a library may read them). Not looked at: libraries (what lies in
+the standard library, or in site-packages but for the package that the function is from),
 attributes of Values, and what lies deeper than DEEPEST or beyond MOST items.
 
-A list that the code only appends to, and a name that it only counts up (`n += 1`), are not read.
+A list or set that the code only appends to, and a name that it only counts up (`n += 1`), are not
+read.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
+import importlib.util
 import os
 import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy
 
@@ -36,9 +39,15 @@ MOST_REFERENCED = 100_000  # elements of an array that is read at each call, not
 
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, numpy.ndarray)
 # Calls that write to a list, set or the like and tell nothing about it.
+WRITTEN = (list, set, deque, bytearray)
 WRITERS = {"append", "appendleft", "add", "extend", "insert", "write"}
 # Names that read attributes which the code does not spell; the first two may be given the name.
 INDIRECT = {"getattr", "hasattr", "vars", "dir", "__dict__", "attrgetter", "eval", "exec"}
+INDIRECT |= {"__getattribute__", "methodcaller", "globals", "locals"}
+
+
+# Where an object is: what gets it, and what puts another there.
+Place: TypeAlias = tuple[Callable[[], Any], Callable[[Any], None]]
 
 
 class Reads(NamedTuple):
@@ -63,10 +72,16 @@ def reads(code: types.CodeType) -> Reads:
         kind = KINDS.get(step.opname)
         if kind is None:
             if step.opname == "IMPORT_NAME":
-                modules.append(step.argval)
+                level = steps[k - 2].argval
+                modules.append("." * (level if isinstance(level, int) else 0) + step.argval)
+            elif step.opname == "MATCH_CLASS":
+                for name in steps[k - 1].argval:
+                    found.attributes[name] = True
+                if step.argval:
+                    found.attributes["__dict__"] = True
             continue
         read = how_read(step.argval, steps[k + 1 : k + 4])
-        if step.argval in ("getattr", "hasattr") and given_name(steps[k + 2 : k + 3]):
+        if step.argval in ("getattr", "hasattr") and given_name(steps[k + 2 : k + 5]):
             found.attributes[steps[k + 2].argval] = True
         elif step.argval in INDIRECT:
             found.attributes[step.argval] = True
@@ -83,7 +98,7 @@ def reads(code: types.CodeType) -> Reads:
     return found._replace(modules=tuple(modules))
 
 
-SKIPPED = {"CACHE", "NOP", "EXTENDED_ARG", "PUSH_NULL", "SWAP", "COPY", "ROT_TWO", "DUP_TOP"}
+SKIPPED = {"CACHE", "NOP", "EXTENDED_ARG", "PUSH_NULL", "SWAP", "ROT_TWO"}
 KINDS = {
     "LOAD_GLOBAL": 0,
     "LOAD_NAME": 0,
@@ -100,7 +115,11 @@ KINDS = {
 
 def given_name(step: list[dis.Instruction]) -> bool:
     """Whether a step puts a string as it stands in the code."""
-    return bool(step) and step[0].opname == "LOAD_CONST" and isinstance(step[0].argval, str)
+    if not step or step[0].opname != "LOAD_CONST" or not isinstance(step[0].argval, str):
+        return False
+    if len(step) > 2 and step[1].opname.startswith("LOAD_"):  # the default of getattr
+        step = step[1:]
+    return len(step) > 1 and step[1].opname in ("PRECALL", "CALL", "CALL_FUNCTION")
 
 
 def how_read(name: str, after: list[dis.Instruction]) -> bool | None:
@@ -120,10 +139,15 @@ def how_read(name: str, after: list[dis.Instruction]) -> bool | None:
     return True
 
 
-def is_library(filename: str) -> bool:
-    """Whether code is not the user's. Layers of this package's `nn` are like theirs."""
+def is_library(filename: str, but: str = "") -> bool:
+    """Whether code is not the user's. Layers of this package's `nn` are like theirs.
+
+    but: a folder that is theirs wherever it lies, see `package_of`.
+    """
     if filename.startswith(OWN):
         return filename != NN
+    if but and filename.startswith(but):
+        return False
     return filename.startswith(LIBRARIES) or any(name in filename for name in PACKAGES)
 
 
@@ -133,11 +157,31 @@ LIBRARIES = (os.path.dirname(os.__file__) + os.sep, "<frozen ")
 PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 
 
-def is_library_module(module: Any) -> bool:
+def from_library(cls: type) -> bool:
+    """Whether code of a library may read attributes of an instance: a class of its is in Python."""
+    return any(
+        base.__module__ not in ("builtins", "abc", "typing")
+        and is_library_module(sys.modules.get(base.__module__))
+        for base in cls.__mro__[:-1]
+        if base.__flags__ & 1 << 9  # Py_TPFLAGS_HEAPTYPE
+    )
+
+
+def package_of(function: Any) -> str:
+    """The folder of the installed package that a function is from, '' where it is from none."""
+    filename: str = getattr(getattr(function, "__code__", None), "co_filename", "")
+    for mark in PACKAGES:
+        before, found, after = filename.partition(mark)
+        if found:
+            return before + found + after.split(os.sep)[0]
+    return ""
+
+
+def is_library_module(module: Any, but: str = "") -> bool:
     filename = getattr(module, "__file__", None)
     if filename is None:  # built in; or made in the program, such as __main__ of a terminal
         return getattr(module, "__name__", None) in sys.stdlib_module_names
-    return is_library(filename)
+    return is_library(filename, but)
 
 
 def outside(
@@ -150,7 +194,7 @@ def outside(
     """
     attributes: dict[str, bool] = {}
     while True:
-        walk = Walk(attributes, by_reference)
+        walk = Walk(attributes, by_reference, package_of(function))
         walk.visit(function, "", 0, None)
         if instance is not None:
             walk.visit(instance, "self", 0, None)
@@ -163,11 +207,11 @@ def outside(
 class Walk:
     """One walk through the state, breadth first. `attributes`: those read, as far as known."""
 
-    def __init__(self, attributes: dict[str, bool], by_reference: bool):
+    def __init__(self, attributes: dict[str, bool], by_reference: bool, package: str):
         self.given = attributes
         self.attributes = dict(attributes)  # and those that the code met on the way names
         self.whole = not INDIRECT.isdisjoint(attributes)
-        self.by_reference = by_reference
+        self.by_reference, self.package = by_reference, package
         self.alive = Alive()
         self.checks: list[Check] = []
         self.references: list[Reference] = []
@@ -175,21 +219,19 @@ class Walk:
         self.queue: deque[tuple[Any, str, int]] = deque()
         self.items = 0
 
-    def visit(
-        self, x: Any, name: str, depth: int, put: Callable[[Any], None] | None
-    ) -> Reference | None:
+    def visit(self, x: Any, name: str, depth: int, place: Place | None) -> Reference | None:
         """Look at x in its turn. A Reference if it is an array that is read by reference."""
         if issubclass(type(x), Value) or is_plain(x):
             return None
         if (
-            put is not None
+            place is not None
             and self.by_reference
             and type(x) is numpy.ndarray
             and x.dtype.kind == "f"
             and x.dtype.itemsize <= 8
             and 0 < x.size <= MOST_REFERENCED
         ):
-            reference = Reference(name, x, put)
+            reference = Reference(name, x, *place)
             self.references.append(reference)
             return reference
         if id(x) not in self.seen and depth <= DEEPEST and self.items <= MOST:
@@ -213,7 +255,7 @@ class Walk:
         depth: int,
         items: list[Any],
         keys: list[Any] | None = None,
-        puts: Callable[[int], Callable[[Any], None] | None] | None = None,
+        places: Callable[[int], Place | None] | None = None,
         read: Callable[[Any], bool] = lambda key: True,
     ) -> Check:
         """Note one object's items, and look at them in their turn."""
@@ -223,10 +265,12 @@ class Walk:
         for k, item in enumerate(items):
             if item is MISSING:
                 continue
-            if keys is not None and not read(keys[k]):
+            if keys is not None and not read(keys[k]) and type(item) in WRITTEN:
                 continue
-            put = None if puts is None else puts(k)
-            reference = self.visit(item, check.item_name(k), depth, put)
+            if issubclass(type(item), Value) or is_plain(item):
+                continue
+            place = None if places is None else places(k)
+            reference = self.visit(item, check.item_name(k), depth, place)
             if reference is not None:
                 check.refer(k, reference)
         return check
@@ -234,10 +278,8 @@ class Walk:
     # ---- one kind of object each
 
     def list_or_tuple(self, x: Any, name: str, depth: int) -> None:
-        puts = None
-        if isinstance(x, list):
-            puts = lambda k: functools.partial(list.__setitem__, x, k)  # noqa: E731
-        self.check(_core.ItemsCheck, x, name, depth, _core.sequence_items(x), puts=puts)
+        places = None if isinstance(x, tuple) else functools.partial(in_list, x)
+        self.check(_core.ItemsCheck, x, name, depth, _core.sequence_items(x), places=places)
         if type(x) not in (list, tuple):
             self.instance(x, name, depth)
 
@@ -251,26 +293,29 @@ class Walk:
             depth,
             items,
             keys,
-            lambda k: functools.partial(dict.__setitem__, x, keys[k]),
+            lambda k: in_dict(x, keys[k]),
         )
+        for key in keys:
+            self.visit(key, name, depth, None)
         if isinstance(x, OrderedDict):  # its order is beside the dict
-            self.check(_core.MembersCheck, x, name, depth, list(OrderedDict.keys(x)))
+            self.check(_core.MembersCheck, x, name, depth, _core.members(x))
         if type(x) is not dict:
             self.instance(x, name, depth)
 
     def collection(self, x: Any, name: str, depth: int) -> None:
-        self.check(_core.MembersCheck, x, name, depth, list(x))
+        self.check(_core.MembersCheck, x, name, depth, _core.members(x))
         if type(x) not in (set, frozenset, deque):
             self.instance(x, name, depth)
 
     def array(self, x: Any, name: str, depth: int) -> None:
         if x.dtype.kind == "O":
-            self.check(_core.ElementsCheck, x, name, depth, x.ravel().tolist())
+            self.check(_core.ElementsCheck, x, name, depth, _core.elements(x))
         else:
             self.checks.append(_core.NumbersCheck(name, x, self.alive))
 
     def function(self, x: types.FunctionType, name: str, depth: int) -> None:
-        if is_library(x.__code__.co_filename):
+        if is_library(x.__code__.co_filename, self.package):
+            self.wrapper(x, name, depth)
             return
         found = reads(x.__code__)
         for attribute, read in found.attributes.items():
@@ -290,15 +335,23 @@ class Walk:
             depth,
             items,
             keys,
-            lambda k: (
-                functools.partial(setattr, cells[keys[k]], "cell_contents") if k >= 3 else None
-            ),
+            lambda k: in_cell(cells[keys[k]]) if k >= 3 else None,
             lambda key: found.cells.get(key, True),
         )
         self.namespace(x.__globals__, "", depth, found.names)
+        self.attributes_of(x, name or x.__name__, depth)
+        modules = {}
         for module in found.modules:
-            if module in sys.modules:
-                self.visit(sys.modules[module], module, depth, None)
+            if module.startswith("."):
+                try:
+                    module = importlib.util.resolve_name(module, x.__globals__.get("__package__"))
+                except (ImportError, ValueError):
+                    continue
+            while module:
+                modules[module] = True
+                module = module.rpartition(".")[0]
+        if modules:
+            self.namespace(sys.modules, "sys.modules", depth, modules)
 
     def namespace(self, x: dict[str, Any], name: str, depth: int, names: dict[str, bool]) -> None:
         keys = list(names)
@@ -309,19 +362,23 @@ class Walk:
             depth,
             [x.get(key, MISSING) for key in keys],
             keys,
-            lambda k: functools.partial(x.__setitem__, keys[k]),
+            lambda k: in_dict(x, keys[k]),
             lambda key: names[key],
         )
 
     def module(self, x: types.ModuleType, name: str, depth: int) -> None:
-        if not is_library_module(x):
+        if not is_library_module(x, self.package):
             names = {key: read for key, read in self.given.items() if key in vars(x)}
             self.namespace(vars(x), name, depth, names)
 
     def cls(self, x: type, name: str, depth: int) -> None:
         """A class of the user's: its methods, and what else of it the code names."""
         module = sys.modules.get(x.__module__)
-        if is_library_module(module) if module is not None else x.__module__ == "builtins":
+        if (
+            is_library_module(module, self.package)
+            if module is not None
+            else x.__module__ == "builtins"
+        ):
             return
         keys = [
             key
@@ -340,6 +397,8 @@ class Walk:
             keys,
             read=lambda key: self.given.get(key, True),
         )
+        for base in (*x.__mro__[1:-1], type(x)):
+            self.visit(base, base.__name__, depth, None)
 
     def wrapper(self, x: Any, name: str, depth: int) -> None:
         """What other functions are in."""
@@ -347,30 +406,41 @@ class Walk:
             inner = getattr(x, part, None)
             if inner is not None:
                 self.visit(inner, name or "self" if part == "__self__" else name, depth, None)
+        if isinstance(x, Function):
+            self.attributes_of(x, name, depth)
+
+    def attributes_of(self, x: Any, name: str, depth: int, whole: bool = False) -> None:
+        """What is in the __dict__ of x, if it has one."""
+        if not type(x).__dictoffset__:
+            return
+        whole = whole or self.whole
+        namespace = _core.namespace_of(x)
+        keys = list(namespace) if whole else list(self.given)
+        check: Any = self.check(
+            _core.AttributesCheck,
+            x,
+            name,
+            depth,
+            [namespace.get(key, MISSING) for key in keys],
+            keys,
+            lambda k: in_dict(namespace, keys[k]),
+            lambda key: self.given.get(key, True),
+        )
+        check.whole = whole
+        if "__wrapped__" in namespace:
+            self.visit(namespace["__wrapped__"], name, depth, None)
 
     def instance(self, x: Any, name: str, depth: int) -> None:
         cls = type(x)
-        if cls.__dictoffset__:
-            namespace = _core.namespace_of(x)
-            keys = list(namespace) if self.whole else list(self.given)
-            check: Any = self.check(
-                _core.AttributesCheck,
-                x,
-                name,
-                depth,
-                [namespace.get(key, MISSING) for key in keys],
-                keys,
-                lambda k: functools.partial(namespace.__setitem__, keys[k]),
-                lambda key: self.given.get(key, True),
-            )
-            check.whole = self.whole
+        whole = self.whole or from_library(cls)
+        self.attributes_of(x, name, depth, whole)
         slots = [
             slot
             for base in cls.__mro__
             for key, slot in vars(base).items()
-            if isinstance(slot, types.MemberDescriptorType) and (self.whole or key in self.given)
+            if isinstance(slot, types.MemberDescriptorType) and (whole or key in self.given)
         ]
-        if slots:
+        if slots or not cls.__dictoffset__:
             items = [_core.in_slot(x, slot) for slot in slots]
             self.check(
                 _core.SlotsCheck,
@@ -379,10 +449,22 @@ class Walk:
                 depth,
                 items,
                 slots,
-                lambda k: functools.partial(slots[k].__set__, x),
+                lambda k: (lambda: slots[k].__get__(x), lambda y: slots[k].__set__(x, y)),
                 lambda slot: self.given.get(slot.__name__, True),
             )
         self.visit(cls, cls.__name__, depth, None)
+
+
+def in_list(x: list[Any], k: int) -> Place:
+    return functools.partial(list.__getitem__, x, k), functools.partial(list.__setitem__, x, k)
+
+
+def in_dict(x: dict[Any, Any], key: Any) -> Place:
+    return functools.partial(dict.get, x, key), functools.partial(dict.__setitem__, x, key)
+
+
+def in_cell(cell: types.CellType) -> Place:
+    return lambda: cell.cell_contents, functools.partial(setattr, cell, "cell_contents")
 
 
 # In classes, what tells nothing.
@@ -400,7 +482,7 @@ LOOKS: list[tuple[Any, Callable[[Walk, Any, str, int], None]]] = [
     (type, Walk.cls),
     (
         (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType, Function)
-        + (functools.partial, staticmethod, classmethod, property)
+        + (functools.partial, functools.partialmethod, staticmethod, classmethod, property)
         + (functools.cached_property, type(functools.lru_cache(len))),
         Walk.wrapper,
     ),

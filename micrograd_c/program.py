@@ -52,7 +52,8 @@ def compile(function: Any = None, *, optimize: bool = True, verify: bool | None 
     A name that the function only counts up, and a list that it only appends to, are not read.
 
     What lies beyond is that of the trace: random numbers, files and clocks, iterators, the state
-    inside libraries and objects written in C, attributes hung on Values. verify=True (or
+    inside libraries (but for the package that the function is from) and objects written in C,
+    attributes hung on Values, what is behind weak references. verify=True (or
     MICROGRAD_C_VERIFY=1 in the environment) runs the function at each call besides and compares
     what it does with the program: StaleTraceError names the first operation that differs.
 

@@ -14,7 +14,7 @@ import math
 import operator
 import os
 import weakref
-from collections import namedtuple
+from collections import OrderedDict, deque, namedtuple
 
 cdef class Code
 cdef class Callable

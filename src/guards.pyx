@@ -30,6 +30,12 @@ cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object dict, object key) except? NULL
     int PyDict_Next(object dict, Py_ssize_t *place, PyObject **key, PyObject **value)
     object PyObject_GenericGetDict(object x, void *context)
+    Py_ssize_t Py_REFCNT(PyObject *x)
+    int PyGC_Disable()
+    int PyGC_Enable()
+
+cdef enum:
+    HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 MISSING = object()      # where a name is not there
 
@@ -52,12 +58,12 @@ def is_plain(x):
 
 
 cdef bint is_scalar(x) except -1:
-    """Whether x is one of NumPy's numbers. Where there is one, NumPy has been imported."""
+    """Whether x is one of NumPy's numbers, not of a class of the user's, whose == might run their code."""
     global SCALARS
     if SCALARS is None and 'numpy' in sys.modules:
         import numpy
-        SCALARS = numpy.generic
-    return SCALARS is not None and isinstance(x, SCALARS)
+        SCALARS = numpy.bool_, numpy.number, numpy.character
+    return SCALARS is not None and issubclass(type(x), SCALARS) and type(x).__module__ == 'numpy'
 
 
 cdef bint same_number(x, y) except -1:
@@ -91,13 +97,14 @@ cdef class Check:
         self.kept = [None] * self.own.count
         for k in range(self.own.count):
             x = items[k]
-            if x is MISSING or isinstance(x, Value) or issubclass(type(x), contents):
+            if x is MISSING or issubclass(type(x), Value) or issubclass(type(x), contents):
                 continue    # a program keeps the Values that it needs; other checks compare contents
             if not is_plain(x):
                 try:
                     x = weakref.ref(x, alive.died)
                 except TypeError:
-                    pass    # it stays alive
+                    if type(x).__flags__ & HEAP_TYPE:   # it may hold what holds the program; a check compares it
+                        continue
             self.kept[k] = x
 
     cdef int how(self) noexcept:
@@ -161,10 +168,13 @@ cdef class Check:
         return self.item_name(self.differs), was if is_plain(was) else None
 
     def item_name(self, k):
+        if isinstance(self, MappingCheck):
+            key = (<MappingCheck> self).own_keys[k]
+            return f'{self.name}[{key!r}]' if is_plain(key) else f'{self.name}[<{type(key).__name__}>]'
         if self.keys is None:
             return f'{self.name}[{k}]'
         key = getattr(self.keys[k], '__name__', self.keys[k])
-        return f'{self.name}[{key!r}]' if isinstance(self, MappingCheck) else f'{self.name}.{key}' if self.name else key
+        return f'{self.name}.{key}' if self.name else key
 
 
 cdef class ItemsCheck(Check):
@@ -179,15 +189,28 @@ cdef class ItemsCheck(Check):
 cdef class ElementsCheck(Check):
     """The elements of an array of objects."""
     cdef int holds(self) except -1:
-        cdef list now = (<object> self.watch.of).ravel().tolist()
+        cdef list now = elements(<object> self.watch.of)
         return self.items_hold(items_in(<PyObject *> now), len(now))
 
 
 cdef class MembersCheck(Check):
     """The items of a set or deque, in its order."""
     cdef int holds(self) except -1:
-        cdef list now = list(<object> self.watch.of)
+        cdef list now = members(<object> self.watch.of)
         return self.items_hold(items_in(<PyObject *> now), len(now))
+
+
+def elements(array):
+    """The elements of an array, whatever a subclass says."""
+    need_numpy()
+    return np.ndarray.tolist(np.ndarray.ravel(array))
+
+
+def members(x):
+    """The items of a set or deque, the keys of an OrderedDict: in their order, whatever a subclass says."""
+    for cls in (set, frozenset, deque, OrderedDict):
+        if issubclass(type(x), cls):
+            return list(cls.__iter__(x))
 
 
 cdef class NumbersCheck(Check):
@@ -196,15 +219,29 @@ cdef class NumbersCheck(Check):
 
     def __init__(self, name, of, Alive alive):
         Check.__init__(self, name, of, [], None, (), alive)
-        self.copy = of.copy()
+        need_numpy()
+        self.copy = np.array(of, copy=True, subok=False)
 
     cdef int holds(self) except -1:
-        now, was = <object> self.watch.of, self.copy
+        now, was = np.asarray(np.ndarray.view(<object> self.watch.of, np.ndarray)), self.copy
         return now.shape == was.shape and now.dtype == was.dtype and now.tobytes() == was.tobytes()
 
 
 cdef class MappingCheck(Check):
     """The keys and values of a dict, in its order."""
+    cdef list own_keys      # plain ones; of others weak references, which do not keep a model alive
+
+    def __init__(self, name, of, items, list keys, contents, Alive alive):
+        Check.__init__(self, name, of, items, None, contents, alive)
+        self.own_keys = []
+        for key in keys:
+            if not is_plain(key):
+                try:
+                    key = weakref.ref(key, alive.died)
+                except TypeError:
+                    pass
+            self.own_keys.append(key)
+
     cdef int how(self) noexcept:
         return BY_DICT
 
@@ -219,7 +256,9 @@ cdef class MappingCheck(Check):
         if dict.__len__(of) != self.watch.count:
             return False
         while PyDict_Next(of, &place, &key, &value):
-            was = self.keys[k]
+            was = self.own_keys[k]
+            if type(was) is weakref.ref:
+                was = was()
             if <PyObject *> was != key and not (is_plain(was) and type(was) is type(<object> key)
                                                 and same_number(was, <object> key)):
                 return False
@@ -379,15 +418,15 @@ cdef class Reference:
     """
     cdef readonly object array
     cdef object next            # the array that has taken its place since, if any
-    cdef object put             # put(x) sets what is in the array's place
+    cdef object get, put        # get() is what is in the array's place, put(x) sets it
     cdef readonly str name
     cdef readonly list values   # what stood for the elements; later those that the program needs
     cdef Py_ssize_t *places     # the elements that these are
     cdef object standin
     cdef list shown             # its elements
 
-    def __init__(self, name, array, put):
-        self.name, self.array, self.put = name, array, put
+    def __init__(self, name, array, get, put):
+        self.name, self.array, self.get, self.put = name, array, get, put
 
     def __dealloc__(self):
         free(self.places)
@@ -414,13 +453,20 @@ cdef class Reference:
         if self.standin is None:
             return 0
         standin, self.standin = self.standin, None
-        self.put(self.array)
-        self.put = None     # which holds what the array is in
-        for x, y in zip(standin.ravel().tolist(), self.shown):
-            if x is not y:
-                trace_error(f'the array {self.name} was changed', 'change it outside of the function')
-                break
-        self.shown = None
+        shown, self.shown = self.shown, None
+        try:
+            same = self.get() is standin
+        except Exception:
+            same = False
+        if same:
+            self.put(self.array)
+        self.get = self.put = None      # which hold what the array is in
+        if Py_REFCNT(<PyObject *> standin) > 1:     # that of this variable
+            same = not put_instead(standin, self.array) and same
+        for x, y in zip(standin.ravel().tolist(), shown):
+            same = same and x is y
+        if not same:
+            trace_error(f'the array {self.name} was changed', 'change it outside of the function')
         return 0
 
     @property
@@ -460,6 +506,25 @@ cdef class Reference:
         return 0
 
 
+def put_instead(standin, array):
+    """Put an array wherever a function has put what stood for it, or another thread has. Whether there was any."""
+    import gc
+    found = False
+    for holder in gc.get_referrers(standin):
+        if type(holder) is list:
+            for k in range(len(holder)):
+                if holder[k] is standin:
+                    holder[k], found = array, True
+            continue
+        if type(holder) is not dict and type(holder).__dictoffset__ and not callable(holder):
+            holder = namespace_of(holder)
+        if type(holder) is dict:
+            for key in list(holder):
+                if holder[key] is standin:
+                    holder[key], found = array, True
+    return found
+
+
 # ------------------------------------------------------------------------------------------ all of it
 
 cdef class Guards:
@@ -492,20 +557,29 @@ cdef class Guards:
     cdef int hold(self) except -1:
         """Whether all is as it was; the arrays that are read by reference are then read."""
         cdef Py_ssize_t k, count = len(self.checks)
-        cdef Reference reference
         cdef Watch *watch = self.watches
         if self.alive.dead:
             return False
         for k in range(count):
             if not LIKELY(unchanged(&watch[k])) and not self.looks(k):
                 return False
+        self.read()
+        return True
+
+    cdef int read(self) except -1:
+        cdef Reference reference
         for reference in self.references:
             reference.read()
-        return True
+        return 0
 
     cdef int looks(self, Py_ssize_t k) except -1:
         cdef Check check = <Check> self.checks[k]
-        if <PyObject *> Py_TYPE(check.watch.of) == check.watch.cls and check.holds():
-            return True
+        cdef int collected = PyGC_Disable()     # a collection may run code of the user's
+        try:
+            if <PyObject *> Py_TYPE(check.watch.of) == check.watch.cls and check.holds():
+                return True
+        finally:
+            if collected:
+                PyGC_Enable()
         self.failed = check
         return False

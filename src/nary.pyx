@@ -151,17 +151,18 @@ def where(test, a, b):
     """
     cdef PyTypeObject *cls = <PyTypeObject *> Value
     cdef tuple terms = terms_of((test,), ('test',), &cls)
-    cdef bint both = tracing()
-    if callable(a) and (both or primal_of(PyTuple_GET_ITEM(terms, 0)) > 0):
-        a = a()
-    if callable(b) and (both or not primal_of(PyTuple_GET_ITEM(terms, 0)) > 0):
-        b = b()
-    terms = terms_of((test, 0.0 if callable(a) else a, 0.0 if callable(b) else b), ('test', 'a', 'b'), &cls)
+    cdef bint both = tracing(), chosen = primal_of(PyTuple_GET_ITEM(terms, 0)) > 0
+    if callable(a) and not isinstance(a, Value):
+        a = a() if both or chosen else 0.0
+    if callable(b) and not isinstance(b, Value):
+        b = b() if both or not chosen else 0.0
+    terms = terms_of((test, a, b), ('test', 'a', 'b'), &cls)
+    if chosen != (primal_of(PyTuple_GET_ITEM(terms, 0)) > 0):
+        raise ValueError('where: a branch assigned another number to the test, which had chosen it')
     cdef Py_ssize_t first, k
     cdef PyObject *facade = new_facade_of(cls)
     result = handed_over(facade)
     reserve(4, 3)
-    cdef bint chosen = primal_of(PyTuple_GET_ITEM(terms, 0)) > 0
     first = tape.edges
     for k in range(3):
         push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)

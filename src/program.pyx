@@ -149,6 +149,8 @@ cdef class Program(Callable):
                                  f' {int(inputs.numbers[<Py_ssize_t> k])}')
         if samples is not None:
             check_same(self, samples)
+        if self.guards is not None:
+            self.guards.read()
         return self
 
     def __call__(self, /, *args, **keywords):
@@ -198,9 +200,13 @@ cdef class Program(Callable):
         TypeError if its signature has dict keys other than strings and numbers. See `micrograd_c.load`.
         """
         from micrograd_c.program import save
+        if self.guards is not None:
+            self.guards.read()
         save(self, path)
 
     def __reduce__(self):
+        if self.guards is not None:
+            self.guards.read()
         state = (tuple(self.graph), [v.data for v in self.captured], self.spec, self.result_spec, self.baked,
                  self.names, self.optimize)
         return restored_program, state
@@ -301,30 +307,30 @@ cdef class Traces:
     def __cinit__(self):
         self.families, self.programs = {}, []
 
-    cdef list variants(self, tuple spec, Inputs inputs):
-        """The programs for a signature and the integers that are part of it; None if there are none."""
-        cdef dict family = self.families.get(spec)
-        cdef list found
-        if family is not None:
-            for places, by_numbers in family.items():
-                found = by_numbers.get(tuple([inputs.numbers[<Py_ssize_t> k] for k in places]) if places else ())
-                if found is not None:
-                    return found
-        return None
+    cdef int clear(self) except -1:
+        self.families.clear()
+        self.programs.clear()
+        self.count = 0
+        return 0
 
     cdef Program known(self, tuple spec, Inputs inputs):
         """The program for these arguments, if there is one and all is as it was when it was traced."""
-        cdef list variants = self.variants(spec, inputs)
+        cdef dict family = self.families.get(spec)
+        cdef list variants
         cdef Program program
-        cdef Py_ssize_t k
-        if variants is None:
+        if family is None:
             return None
-        for k in range(len(variants)):
-            program = <Program> variants[k]
-            if program.guards.hold():
-                if k:
-                    variants.insert(0, variants.pop(k))
-                return program
+        for places, by_numbers in family.items():
+            variants = by_numbers.get(tuple([inputs.numbers[<Py_ssize_t> k] for k in places]) if places else ())
+            if variants is None:
+                continue
+            for program in variants:
+                if program.guards.hold():
+                    if variants[0] is not program:
+                        if program in variants:     # another thread may have dropped it meanwhile
+                            variants.remove(program)
+                        variants.insert(0, program)
+                    return program
         return None
 
     cdef int add(self, Program program, Inputs inputs) except -1:
@@ -342,7 +348,8 @@ cdef class Traces:
     cdef object reason(self, Program program, Inputs inputs):
         """Why the last program would not do, and what to do about it: to be asked before it is added."""
         cdef Program last
-        cdef list variants = self.variants(program.spec, inputs)
+        numbers = tuple([inputs.numbers[<Py_ssize_t> k] for k in program.baked])
+        variants = self.families.get(program.spec, {}).get(tuple(program.baked), {}).get(numbers)
         if variants:
             last = variants[0]
             if last.guards.failed is None:
@@ -435,7 +442,7 @@ cdef class Function(Callable):
         return call_one(self.program_of(inputs, None), inputs)
 
     def __get__(self, instance, owner):
-        if instance is None:
+        if instance is None or not hasattr(type(self.function), '__get__'):
             return self
         cdef Function method = Function.__new__(Function)
         method.function, method.names = self.function, self.names[1:]
@@ -475,10 +482,10 @@ cdef class Function(Callable):
         return tuple(self.traces.programs)
 
     def clear(self):
-        """Forget all programs: the next call traces anew."""
-        self.traces.families.clear()
-        self.traces.programs.clear()
-        self.traces.count = 0
+        """Forget all programs: the next call traces anew. Of a method, those of all instances."""
+        self.traces.clear()
+        for _, traces in list(self.methods.values()):
+            (<Traces> traces).clear()
 
     def program(self, /, *args, **keywords):
         """The program for these arguments, of one sample; traced if need be."""
@@ -564,8 +571,7 @@ cdef object traced(object function, instance, tuple spec, const double *numbers,
                 raise indexed_by_argument(error) from error
             raise
         finally:
-            for reference in references:
-                reference.restore()
+            restore(references)
         if refused is not None:
             raise refused
         take_result_apart(result, result_spec, results, 0)
@@ -574,6 +580,20 @@ cdef object traced(object function, instance, tuple spec, const double *numbers,
         set_recording(recorded)
         end_trace()
     return Traced(graph, captured, result_spec, baked, origin)
+
+
+cdef int restore(list references) except -1:
+    """Put all arrays back, whatever happens on the way."""
+    cdef Reference reference
+    failed = None
+    for reference in references:
+        try:
+            reference.restore()
+        except BaseException as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return 0
 
 
 cdef Program traced_program(Function function, tuple spec, Inputs inputs, list references, lines=None):

@@ -1420,3 +1420,10 @@ def test_values_of_any_shape(shape):
     assert (a.values == numbers).all() and (a.T.values == numbers.T).all()
     a.T.values = numbers.T + 1
     assert (values_of(a) == numbers + 1).all()
+
+
+def test_numbers_of_an_array_before_an_array():
+    x, a = mg.array([1.5, 2.0, 0.5]), mg.array([2.0, 0.5, 1.0]).values
+    assert np.isin(a, x).tolist() == [True, True, False]
+    assert np.union1d(a, x).tolist() == [0.5, 1.0, 1.5, 2.0]
+    assert type(np.stack([a, x])) is mg.Array

@@ -423,3 +423,28 @@ def test_random_zeros():
         compiled = mg.compile(f)
         assert compiled(*signs).data == expected
         assert compiled.map(*[[s] * 9 for s in signs])[-1] == expected
+
+
+def test_logsumexp_in_lanes_of_large_numbers():
+    m = mg.Value(0.0)
+    f = mg.compile(lambda x, u: mg.logsumexp([mg.sum([u, x]), x.relu()]))
+    f.mean(np.array([1e17]), m).backward()
+    assert m.grad == 0.5
+
+
+def test_branches_of_where_that_are_no_numbers_or_change_the_test():
+    class Called(mg.Value):
+        def __call__(self):
+            raise AssertionError
+
+    assert mg.where(mg.Value(1.0), Called(3.0), 0).data == 3.0
+    with pytest.raises(TypeError, match="a must be a Value"):
+        mg.where(mg.Value(1.0), lambda: lambda: 5, 0)
+    test = mg.Value(-1.0)
+
+    def assigns():
+        test.data = 1.0
+        return mg.Value(5.0)
+
+    with pytest.raises(ValueError, match="the test"):
+        mg.where(test, lambda: mg.Value(7.0), assigns)

@@ -1134,3 +1134,319 @@ def test_verify_for_a_whole_program(tmp_path):
             env=os.environ | {"PYTHONPATH": package, "MICROGRAD_C_VERIFY": verify},
         )
         assert done.stdout == expected, done.stderr
+
+
+# ---- what a second look found
+
+
+class Base:
+    def __init__(self):
+        self.k = 2.0
+
+    def step(self, x):
+        return x * self.k
+
+
+class Sub(Base):
+    def step(self, x):
+        return super().step(x) + 1
+
+
+def test_methods_that_super_calls(monkeypatch):
+    s = Sub()
+    f = mg.compile(lambda x: s.step(x))
+    assert f(1.0).data == 3.0
+    s.k = 5.0
+    assert f(1.0).data == 6.0
+    monkeypatch.setattr(Base, "step", lambda self, x: x * 100)
+    assert f(1.0).data == 101.0
+
+
+def test_metaclasses():
+    class Meta(type):
+        def __getitem__(cls, key):
+            return cls.table[key]
+
+    class Registry(metaclass=Meta):
+        table = {"a": 1.0}
+
+    f = mg.compile(lambda x: x * Registry["a"])
+    assert f(1.0).data == 1.0
+    Registry.table["a"] = 3.0
+    assert f(1.0).data == 3.0
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda m, k: getattr(m, f"w{k}"),
+        lambda m, k: getattr(m, "w" + str(k)),
+        lambda m, k: getattr(m, "w{}".format(k), 0.0),  # noqa: UP032
+        lambda m, k: getattr(m, ["w0", "w1"][k]),
+        lambda m, k: m.__getattribute__("w1"),
+        lambda m, k: m.by_method(),
+    ],
+)
+def test_names_that_are_computed(read):
+    class M:
+        def by_method(self):
+            return {"w1": self.w1}["w1"]
+
+    m = M()
+    m.w0, m.w1 = 1.0, 2.0
+    f = mg.compile(lambda x: x * read(m, 1))
+    assert f(1.0).data == 2.0
+    m.w1 = 5.0
+    assert f(1.0).data == 5.0
+
+
+def test_methods_with_the_names_of_writers():
+    class Adder:
+        def __init__(self, k):
+            self.k = k
+
+        def add(self, x):
+            return x + self.k
+
+    adder, module = Adder(1.0), types.ModuleType("arithmetic")
+    exec("k = 1.0\ndef add(x): return x + k", module.__dict__)
+    f, g = mg.compile(lambda x: adder.add(x)), mg.compile(lambda x: module.add(x))
+    assert f(1.0).data == g(1.0).data == 2.0
+    adder.k = module.k = 5.0
+    assert f(1.0).data == g(1.0).data == 6.0
+
+
+def test_a_counted_name_that_is_used():
+    namespace = {"n": 0, "m": 0}
+    exec(
+        "def f(x):\n    global n\n    return x * (n := n + 1)\n"
+        "def g(x):\n    global m\n    y = m = m + 1\n    return x * y\n",
+        namespace,
+    )
+    f, g = mg.compile(namespace["f"]), mg.compile(namespace["g"])
+    assert [f(1.0).data for _ in range(3)] == [g(1.0).data for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+def test_arrays_that_the_function_moves_or_replaces():
+    a, b, c = np.array([1.0]), np.array([2.0]), np.array([3.0])
+    rows, other = [a, b], [c]
+
+    def rotates(x):
+        rows.append(rows.pop(0))
+        return x * rows[0][0]
+
+    mg.compile(rotates)(1.0)
+    assert {id(row) for row in rows} == {id(a), id(b)}
+
+    def pops(x):
+        y = x * rows[0][0] * other[0][0]
+        rows.pop(0)
+        return y
+
+    with pytest.raises(IndexError):
+        mg.compile(lambda x: [pops(x) for _ in range(3)])(1.0)
+    assert other[0] is c and rows == []
+
+    def inserts(x):
+        other.insert(0, c)
+        return x * other[0][0]
+
+    mg.compile(inserts)(1.0)
+    assert all(row is c for row in other)
+
+
+def test_a_function_of_an_installed_package(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "of_mine"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "parts.py").write_text("K = 2.0\ndef inner(x): return x * K\n")
+    (package / "model.py").write_text(
+        "import micrograd_c as mg\nfrom . import parts\n"
+        "@mg.compile\ndef f(x): return parts.inner(x) * S\nS = 1.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site-packages")
+    from of_mine import model, parts
+
+    assert model.f(1.0).data == 2.0
+    parts.K = 3.0
+    assert model.f(1.0).data == 3.0
+    model.S = 2.0
+    assert model.f(1.0).data == 6.0
+
+
+def test_a_derivative_made_outside():
+    scale = [1.0]
+    gradient = mg.grad(lambda x: x**2 * scale[0])
+    f = mg.compile(lambda x: gradient(x) * 1.0)
+    assert f(1.0).data == 2.0
+    scale[0] = 5.0
+    assert f(1.0).data == 10.0
+
+
+def test_attributes_of_functions_and_keys_of_dicts():
+    class Key:
+        k = 1.0
+
+    def helper(x):
+        return x * helper.scale
+
+    @mg.compile
+    def f(x):
+        return helper(x) * f.scale
+
+    key = Key()
+    table = {key: 1}
+    g = mg.compile(lambda x: x * [q.k for q in table][0])
+    helper.scale = f.scale = 2.0
+    assert f(1.0).data == 4.0 and g(1.0).data == 1.0
+    f.scale, key.k = 3.0, 7.0
+    assert f(1.0).data == 6.0 and g(1.0).data == 7.0
+    helper.scale = 1.0
+    assert f(1.0).data == 3.0
+
+
+def test_match_statements():
+    namespace = {"mg": mg}
+    exec(
+        "class Cfg:\n    __match_args__ = ('scale',)\n    def __init__(s): s.scale = 2.0\n"
+        "cfg = Cfg()\n"
+        "def f(x):\n    match cfg:\n        case Cfg(scale=s): return x * s\n"
+        "def g(x):\n    match cfg:\n        case Cfg(s): return x * s\n",
+        namespace,
+    )
+    f, g = mg.compile(namespace["f"]), mg.compile(namespace["g"])
+    assert f(1.0).data == g(1.0).data == 2.0
+    namespace["cfg"].scale = 3.0
+    assert f(1.0).data == g(1.0).data == 3.0
+
+
+def test_modules_imported_by_the_function(tmp_path, monkeypatch):
+    (tmp_path / "imported_late.py").write_text("K = 2.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def f(x):
+        import imported_late
+
+        return x * imported_late.K
+
+    compiled = mg.compile(f)
+    assert compiled(1.0).data == compiled(1.0).data == 2.0
+    sys.modules["imported_late"].K = 3.0
+    assert compiled(1.0).data == 3.0
+
+
+def test_classes_of_libraries_that_hold_data():
+    from collections import ChainMap, UserDict
+
+    data, chained = UserDict(k=1.0), ChainMap({"k": 1.0}, {})
+    f = mg.compile(lambda x: x * data["k"] * chained["k"])
+    assert f(1.0).data == 1.0
+    data["k"] = 3.0
+    assert f(1.0).data == 3.0
+    chained["k"] = 2.0
+    assert f(1.0).data == 6.0
+
+
+def test_subclasses_of_containers_run_no_code_while_they_are_compared():
+    outer, armed = [[1.0] * 100_000], []
+
+    class Armed(set):
+        def __iter__(self):
+            if armed:
+                outer[0] = [2.0]
+            return set.__iter__(self)
+
+    items = Armed(range(3))
+    f = mg.compile(lambda x: x * outer[0][0] * len(items))
+    assert f(1.0).data == f(1.0).data == 3.0
+    armed.append(1)
+    assert f(1.0).data == 3.0
+    items.add(7)
+    assert f(1.0).data == 4.0
+
+
+def test_two_families_of_programs():
+    flag, calls = [True], []
+
+    def f(x, n):
+        calls.append(1)
+        return x * n + 0 * int(n) if flag[0] else x * 2
+
+    compiled = mg.compile(f)
+    compiled(1.0, 3)
+    flag[0] = False
+    for _ in range(5):
+        assert compiled(1.0, 3).data == 2.0
+    assert len(calls) == 2
+
+
+def test_children_without_weak_references_keep_no_model_alive():
+    class Child:
+        __slots__ = ("parent", "k")
+
+    class Parent:
+        def __init__(self):
+            self.child = Child()
+            self.child.parent, self.child.k = self, 2.0
+            self.table = {self: 1.0}
+
+        @mg.compile
+        def times(self, x):
+            return x * self.child.k * self.table[self]
+
+    parent = Parent()
+    assert parent.times(1.0).data == 2.0
+    parent.child.k = 3.0
+    assert parent.times(1.0).data == 3.0
+    alive = weakref.ref(parent)
+    del parent
+    gc.collect()
+    assert alive() is None
+
+
+def test_clear_of_a_method_forgets_those_of_all_instances():
+    model = Model()
+    model.loss([1.0, 2.0], 0.0)
+    assert len(model.loss.programs) == 1
+    Model.loss.clear()
+    assert model.loss.programs == ()
+
+
+def test_a_program_that_is_kept_reads_arrays(tmp_path):
+    program = mg.compile(lambda x: x * ARRAY[0]).program(1.0)
+    ARRAY[0] = 7.0
+    assert program(1.0).data == 7.0
+    ARRAY[0] = 8.0
+    program.save(tmp_path / "p.npz")
+    assert mg.load(tmp_path / "p.npz")(1.0).data == 8.0
+
+
+def test_objects_that_raise_when_they_are_looked_at():
+    class Raises:
+        def __getattribute__(self, name):
+            raise RuntimeError(name)
+
+        def __repr__(self):
+            raise RuntimeError("repr")
+
+    class Dead:
+        pass
+
+    dead = Dead()
+    things = [weakref.proxy(dead), Raises(), {Raises(): 1.0}]
+    del dead
+    f = mg.compile(lambda x: x * len(things))
+    assert f(1.0).data == 3.0
+    things.append(None)
+    assert f(1.0).data == 4.0
+
+
+def test_a_compiled_callable_object_in_a_class():
+    class Double:
+        def __call__(self, x):
+            return x * 2
+
+    class M:
+        act = mg.compile(Double())
+
+    assert M().act(1.0).data == 2.0
