@@ -8,7 +8,8 @@ AWAY = rm -rf build/away-$(1) && mkdir -p build/away-$(1) && \
 	cp -r tests examples benchmarks pyproject.toml README.md build/away-$(1) && cd build/away-$(1)
 # What runs there: pytest, or the fuzzer.
 RUN = -m pytest $(TESTS)
-CORE_TESTS = --ignore=tests/test_examples.py --ignore=tests/test_benchmarks.py --ignore=tests/test_explore.py
+CORE_TESTS = --ignore=tests/test_examples.py --ignore=tests/test_benchmarks.py --ignore=tests/test_explore.py \
+	--ignore=tests/test_typing.py
 
 .PHONY: test test-core fuzz demo bench debug sanitize lint clean
 
@@ -18,7 +19,7 @@ test: ## the tests, on the installed package
 	.venv-$(NAME)/$(PIP) ".[test]"
 	$(call AWAY,$(NAME)) && ../../.venv-$(NAME)/bin/python $(RUN)
 
-test-core: ## the tests of the package alone: no examples, benchmarks, or browser
+test-core: ## the tests of the package alone: no examples, benchmarks, browser, or type checkers
 	$(MAKE) test TESTS="tests $(CORE_TESTS)"
 
 SECONDS = 60
