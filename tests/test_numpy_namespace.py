@@ -5,10 +5,10 @@ Each is called with many arguments; what it takes of floats it must compute of A
 the gradient, or refuse with a TypeError that says what to write.
 """
 
-import os
 import functools
 import inspect
 import itertools
+import os
 import random
 import types
 import warnings
