@@ -32,7 +32,13 @@ static inline int watch_dict(PyObject *dict) {
     return PyDict_Watch(dict_watcher, dict);
 }
 
-static inline uint64_t dict_stamp(PyObject *dict) { return dict_watcher < 0 ? 0 : dict_changes; }
+static inline uint64_t dict_stamp(PyObject *dict) {
+#if PY_VERSION_HEX >= 0x030D0000
+    if (((PyDictObject *)dict)->ma_values)  /* they lie in an instance, which may change them and not tell */
+        return 0;
+#endif
+    return dict_watcher < 0 ? 0 : dict_changes;
+}
 #endif
 
 /* Changes of a class, or of one that it inherits from, set it to 0; a later look-up gives it a new number. */
