@@ -174,6 +174,11 @@ def _all_values(x: Any) -> bool:
 # ---- arguments
 
 
+def _numeric(x: Any) -> Any:
+    """An Array of what holds Values, else a plain array."""
+    return _as_array(x) if _holds_values(x) else np.asarray(x)
+
+
 def _as_array(x: Any) -> Any:
     return x if is_exact_array(x) else array(x)
 
@@ -190,6 +195,11 @@ def _no(**keywords: Any) -> None:
 
 def _flag(keepdims: Any) -> bool:
     return keepdims is not np._NoValue and bool(keepdims)
+
+
+def _reduced(x: Any, axis: Any) -> Any:
+    """An axis to reduce: none of an array without axes, of which NumPy's ufuncs take 0 and -1."""
+    return () if not x.ndim and not isinstance(axis, tuple) and axis in (0, -1) else axis
 
 
 def _rows(x: Any, axis: Any) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
@@ -282,6 +292,7 @@ def _sum(
     if where is not True and where is not np._NoValue:
         a = _where(where, a, 0.0)
     a = _as_array(a)
+    axis = _reduced(a, axis)
     result = _core.array_sum(a, axis, _flag(keepdims))
     if result is NotImplemented:
         result = np.add.reduce(objects_in(a), axis=axis, keepdims=_flag(keepdims))
@@ -343,8 +354,8 @@ def _value(x: Any) -> Value:
 def _accumulated(ufunc: Any) -> _Handler:
     def handler(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
         a = _as_array(a)
-        if axis is None:
-            a, axis = a.ravel(), 0
+        if axis is None or not a.ndim:
+            a, axis = a.ravel(), axis or 0
         return _put(out, ufunc.accumulate(a, axis=axis, dtype=dtype))
 
     return handler
@@ -399,11 +410,16 @@ def _var(
     a = _as_array(a)
     ddof = ddof if correction is np._NoValue else correction
     where = True if where is np._NoValue else np.asarray(numbers_in(where), bool)
-    if mean is np._NoValue:
+    there = np.broadcast_to(where, a.shape)
+    count = np.sum(there, axis, keepdims=_flag(keepdims))
+    if mean is np._NoValue and np.all(count):
         mean = _mean(a, axis, keepdims=True, where=where)
+    elif mean is np._NoValue:  # of nothing there is none, and nothing is off it
+        mean = _sum(a, axis, keepdims=True, where=where) / np.maximum(
+            np.sum(there, axis, keepdims=True), 1
+        )
     off = a - mean
     total = _sum(off * off, axis, keepdims=keepdims, where=where)
-    count = np.sum(np.broadcast_to(where, a.shape), axis, keepdims=_flag(keepdims))
     return _put(out, total / np.maximum(count - ddof, 0))
 
 
@@ -432,12 +448,14 @@ def _cov(
 
     x = rows(m) if y is None else np.concatenate([rows(m), rows(y)])
     ddof = (0 if bias else 1) if ddof is None else ddof
-    weights = np.ones(x.shape[1])
+    if _holds_values(fweights):
+        raise TypeError("fweights= are counts, and have no derivative: they must be integers")
+    weights: Any = np.ones(x.shape[1])
     for given in (fweights, aweights):
         if given is not None:
-            weights = weights * numbers_in(given)
+            weights = weights * _numeric(given)
     total = weights.sum()
-    lost = ddof if aweights is None else ddof * (weights * numbers_in(aweights)).sum() / total
+    lost = ddof if aweights is None else ddof * (weights * _numeric(aweights)).sum() / total
     off = x - (x @ (weights / total))[:, None]
     return _element(np.squeeze((off * weights) @ off.T / np.maximum(total - lost, 0.0)))
 
@@ -485,7 +503,23 @@ def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     return np.vecdot(x1, x2, axis=axis)
 
 
-@_composed("linalg.norm")
+def _of_nothing(name: str) -> Callable[[_Handler], _Handler]:
+    """NumPy's own answer, or error, where the array has no elements."""
+
+    def enter(handler: _Handler) -> _Handler:
+        @functools.wraps(handler)
+        def of_something(x: Any, *args: Any, **keywords: Any) -> Any:
+            x = _as_array(x)
+            if x.size:
+                return handler(x, *args, **keywords)
+            return _element(array(_named(name)(numbers_in(x), *args, **keywords)))
+
+        return _composed(name)(of_something)
+
+    return enter
+
+
+@_of_nothing("linalg.norm")
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     x = _as_array(x)
     if axis is None:
@@ -507,13 +541,13 @@ def _rows_shape(x: Any, axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(np.moveaxis(np.empty((*x.shape[:-2], 1, 1)), (-2, -1), axes).shape)
 
 
-@_composed("linalg.vector_norm")
+@_of_nothing("linalg.vector_norm")
 def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     x = _as_array(x)
     axes = _core.axes_of(axis, x.ndim)
     if isinstance(ord, str):
         raise ValueError(f"Invalid norm order {ord!r} for vectors")
-    if ord == 2:
+    if ord in (None, 2):
         return np.sqrt(_sum(x * x, axes, keepdims=keepdims))
     if ord in (np.inf, -np.inf):
         return _extreme(np.argmax if ord > 0 else np.argmin, abs(x), axes, keepdims)
@@ -524,10 +558,10 @@ def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: An
     return _sum(abs(x) ** ord, axes, keepdims=keepdims) ** (1.0 / ord)
 
 
-@_composed("linalg.matrix_norm")
+@_of_nothing("linalg.matrix_norm")
 def _matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     x = _as_array(x)
-    if ord in ("fro", "f"):
+    if ord in (None, "fro", "f"):
         result = _vector_norm(x, axis=(-2, -1))
     elif ord in (1, -1, np.inf, -np.inf):
         sums = _sum(abs(x), -2 if abs(ord) == 1 else -1)
@@ -554,6 +588,7 @@ def _extreme(
     """The elements that np.argmax or np.argmin (`index`) finds; nan is greatest and least."""
     a = _as_array(a)
     worst = -np.inf if index is np.argmax else np.inf
+    axis = _reduced(a, axis)
     x, shape, long = _rows(a, axis)
     of = numbers_in(x)
     if where is not True and where is not np._NoValue:
@@ -671,6 +706,9 @@ def _quantiles(
     """The quantiles along an axis: NumPy finds their places among the ordered elements, and nan."""
     numpys = getattr(np, "nan" + function.__name__) if skip_nan else function
     a = _as_array(a)
+    found = numpys(numbers_in(a), *q, axis=axis, keepdims=_flag(keepdims), **how)
+    if not a.size:
+        return _element(array(found))
     x, shape, long = _rows(a, axis)
     of, more = numbers_in(x), np.shape(q[0]) if q else ()
 
@@ -685,9 +723,8 @@ def _quantiles(
             row = x[i][~np.isnan(of[i])]
             result[i] = objects_in(of_row(row if row.size else x[i]))
     result = np.moveaxis(array(result), range(len(shape), len(shape + more)), range(len(more)))
-    found = numpys(numbers_in(a), *q, axis=axis, **how)
-    result = _element(_where(np.isnan(found), found, result))
-    return _shaped(result, more + long, _flag(keepdims))
+    result = _shaped(result, more + long, _flag(keepdims))
+    return _element(_where(np.isnan(found), found, result))
 
 
 def _quantile_handler(function: Any, skip_nan: bool) -> _Handler:
@@ -822,6 +859,8 @@ def _linspace(
     steps = np.arange(0.0, num).reshape((-1,) + (1,) * start.ndim)
     step = (stop - start) / max(intervals, 1)
     result = steps * step + start
+    if num > 0:  # the first has no part of stop
+        result[0] = _where(np.isfinite(numbers_in(step)), start, result[0])
     if endpoint and num > 1:
         result[-1] = stop
     result = np.moveaxis(result, 0, axis)
@@ -840,6 +879,9 @@ def _logspace(
     dtype: Any = None,
     axis: int = 0,
 ) -> Any:
+    if np.ndim(base):
+        start, stop, base = np.broadcast_arrays(*map(_as_array, (start, stop, base)))
+        base = np.expand_dims(base, axis)
     return np.power(base, _linspace(start, stop, num, endpoint, False, dtype, axis))
 
 
@@ -855,6 +897,13 @@ def _changing(function: Any, condition: int | None) -> _Handler:
         else:
             copy = np.array(objects_in(a))
         given = list(args)
+        if function is np.place and any(
+            isinstance(x, np.ndarray) and np.may_share_memory(a, x)
+            for x in (*given[1:], *keywords.values())
+        ):
+            raise TypeError(
+                "the values are read after some were changed. Instead, np.place(a, mask, v.copy())"
+            )
         if condition is not None and condition < len(given):
             given[condition] = numbers_in(given[condition])
         if "where" in keywords:
@@ -972,12 +1021,12 @@ def _reduce(
         raise TypeError("where= is not taken")
     a = _as_array(a)
     ufunc.reduce(np.ones(a.shape), axis=axis)  # refuses what NumPy does
-    x, shape, long = _rows(a, axis)
+    x, shape, long = _rows(a, _reduced(a, axis))
     rows = [x[..., k] for k in range(x.shape[-1])]
     if initial is not np._NoValue:
         rows.insert(0, initial)
-    if not rows:
-        rows.append(np.full(shape, float(ufunc.identity)))
+    if len(rows) < 2 and ufunc.identity is not None:  # np.hypot.reduce([-1.0]) is 1.0
+        rows.insert(0, np.full(shape, float(ufunc.identity)))
     result = functools.reduce(ufunc, rows)
     return _shaped(result, long, _flag(keepdims))
 

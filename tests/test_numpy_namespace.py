@@ -10,6 +10,7 @@ import inspect
 import itertools
 import os
 import random
+import re
 import types
 import warnings
 
@@ -438,3 +439,118 @@ def test_a_function_that_is_not_known_is_refused():
 
     with pytest.raises(TypeError, match="has no rule for arrays of Values. Instead, .*x.values"):
         mg.Array.__array_function__(mg.array([1.0]), later, (mg.Array,), (), {})
+
+
+def of_both(text, *arrays):
+    """What an expression of a, b, ... gives of floats and of Arrays, and the Arrays."""
+    given = [mg.array(x) for x in arrays]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        both = [
+            eval(text, {"np": np, **dict(zip("ab", xs))})
+            for xs in ([np.array(x) for x in arrays], given)
+        ]
+    return *both, given
+
+
+@pytest.mark.parametrize("axis", (0, -1))
+@pytest.mark.parametrize(
+    "call",
+    """np.sum(a, {}) np.max(a, {}) a.min({}) np.ptp(a, {}) np.prod(a, {}) np.nansum(a, {})
+    np.nanmean(a, {}) np.nanvar(a, {}) np.nanmax(a, {}) np.cumsum(a, {}) np.cumprod(a, {})
+    np.add.reduce(a, {}) np.maximum.reduce(a, {}) np.fmin.reduce(a, {}) np.hypot.reduce(a, {})
+    np.copysign.reduce(a, {}) np.mod.reduce(a, {}) np.max(a, {}, initial=3.0)
+    np.sum(a, {}, keepdims=True)""".replace(", {", ",{")
+    .replace(", i", ",i")
+    .replace(", k", ",k")
+    .split(),
+)
+def test_an_array_without_axes_is_reduced_over_its_first(call, axis):
+    floats, ours, (a,) = of_both(call.format(axis), -2.5)
+    assert np.shape(ours) == np.shape(floats) and not differ(flat(floats)[1], flat(ours)[1])
+    slope = {"ptp": 0.0, "var": 0.0, "initial": 0.0, "hypot": -1.0}
+    ours.backward()
+    assert a.grad == next((d for name, d in slope.items() if name in call), 1.0)
+
+
+@pytest.mark.parametrize("call", ("np.mean(a, 0)", "np.sum(a, (0,))", "np.sum(a, 1)"))
+def test_an_axis_that_numpy_refuses_of_an_array_without_axes(call):
+    for a in (np.array(2.0), mg.array(2.0)):
+        with pytest.raises(IndexError, match="out of bounds"):
+            eval(call, {"np": np, "a": a})
+
+
+@pytest.mark.parametrize("shape", ((0,), (2, 0), (0, 2)))
+@pytest.mark.parametrize(
+    "call",
+    """np.median(a);np.median(a, -1);np.nanmedian(a, 0);np.nanmedian(a, -1, keepdims=True)
+    np.nanpercentile(a, 50);np.nanquantile(a, [0.2, 0.5], -1, keepdims=True)
+    np.quantile(a, [0.2, 0.5], axis=0);np.linalg.norm(a);np.linalg.norm(a, np.inf)
+    np.linalg.norm(a, 1);np.linalg.norm(a, np.inf, axis=-1);np.nanvar(a, ddof=-1)
+    np.nanstd(a, ddof=-1)""".replace("\n    ", ";").split(";"),
+)
+def test_of_nothing_is_what_floats_give(call, shape):
+    try:
+        floats = of_both(call, np.zeros(shape))[0]
+    except Exception:
+        with warnings.catch_warnings(), pytest.raises((ValueError, IndexError)):
+            warnings.simplefilter("ignore")
+            eval(call, {"np": np, "a": mg.array(np.zeros(shape))})
+        return
+    ours = of_both(call, np.zeros(shape))[1]
+    assert np.shape(ours) == np.shape(floats) and not differ(flat(floats)[1], flat(ours)[1])
+
+
+def test_weights_of_a_covariance_have_a_gradient():
+    draw = np.random.default_rng(0)
+    m, weights = draw.normal(size=(2, 5)), draw.uniform(0.5, 2.0, 5)
+    head, direction = draw.normal(size=(2, 2)), draw.normal(size=5)
+    for x in (m, mg.array(m)):
+        w = mg.array(weights)
+        c = np.cov(x, aweights=w, fweights=[1, 2, 1, 1, 3])
+        assert not differ(np.cov(m, aweights=weights, fweights=[1, 2, 1, 1, 3]), c.values)
+        np.sum(c * head).backward()
+
+        def at(h):
+            moved = weights + h * direction
+            return (np.cov(m, aweights=moved, fweights=[1, 2, 1, 1, 3]) * head).sum()
+
+        assert w.grad @ direction == pytest.approx((at(1e-5) - at(-1e-5)) / 2e-5, rel=1e-7)
+    with pytest.raises(TypeError, match="fweights= are counts.* Instead, "):
+        np.cov(m, fweights=mg.array(np.ones(5)))
+
+
+def test_values_are_not_placed_where_they_are_read():
+    a = mg.array([1.0, -1.0, 2.0])
+    for values in (a, a[::-1]):
+        with pytest.raises(TypeError, match=r"Instead, np.place\(a, mask, v.copy\(\)\)"):
+            np.place(a, a > 0, values)
+    assert a.values.tolist() == [1.0, -1.0, 2.0]
+    np.place(a, a > 1, a.copy())
+    np.putmask(a, a < 0, a)
+    assert a.values.tolist() == [1.0, -1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    (
+        "np.logspace(a, b, num=0)",
+        "np.logspace(0, a, num=1, base=b)",
+        "np.logspace(a, 2, 3, base=b, axis=1)",
+        "np.unwrap(a * np.inf)",
+        "np.linalg.matrix_norm(b[:, None] * a, ord=None)",
+        "np.linalg.vector_norm(a, ord=None)",
+        "np.hypot.reduce(-a[:1])",
+    ),
+)
+def test_the_same_as_on_floats(call):
+    if not all(hasattr(np.linalg, name) for name in re.findall(r"linalg\.(\w+)", call)):
+        pytest.skip("a later NumPy's")
+    floats, ours, _ = of_both(call, [1.0, 2.0, 3.0], [0.5, 2.0, 4.0])
+    assert np.shape(ours) == np.shape(floats) and not differ(flat(floats)[1], flat(ours)[1])
+
+
+def test_the_first_of_a_space_has_no_part_of_its_end():
+    a, b = mg.array([1.0]), mg.array([2.0])
+    np.logspace(a, b, num=1, base=-2.0).backward()  # by the exponent: nan
+    assert b.grad.tolist() == [0.0]
