@@ -324,13 +324,12 @@ def _method(name: str, arity: int) -> Any:
 
 def _numpy_method(name: str) -> Any:
     """A method of ndarray as the function of that name, with the array first."""
-    function = functions.TABLE[getattr(np, name)]
+    function = functions.TABLE[getattr(np, name)].__wrapped__  # type: ignore[attr-defined]
 
-    def method(self: Array, *args: Any, **keywords: Any) -> Any:
-        if name == "compress":
-            return function(args[0], self, *args[1:], **keywords)
-        return function(self, *args, **keywords)
+    def compress(self: Array, condition: Any, *args: Any, **keywords: Any) -> Any:
+        return function(condition, self, *args, **keywords)
 
+    method = functions.guarded(name, compress if name == "compress" else function)
     method.__doc__ = f"`numpy.{name}` of it."
     return method
 

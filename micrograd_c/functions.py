@@ -105,7 +105,7 @@ def of_function(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) 
     return handler(*args, **keywords)
 
 
-def _guarded(name: str, handler: _Handler) -> _Handler:
+def guarded(name: str, handler: _Handler) -> _Handler:
     """With what is a TypeError there said by this module."""
 
     @functools.wraps(handler)
@@ -288,12 +288,14 @@ def _sum(
     initial: Any = None,
     where: Any = True,
 ) -> Any:
-    _no(dtype=dtype)
+    if dtype is not None:
+        _no(dtype=dtype)
     if where is not True and where is not np._NoValue:
         a = _where(where, a, 0.0)
     a = _as_array(a)
-    axis = _reduced(a, axis)
-    result = _core.array_sum(a, axis, _flag(keepdims))
+    if not a.ndim:
+        axis = _reduced(a, axis)
+    result = _core.array_sum(a, axis, keepdims is not False and _flag(keepdims))
     if result is NotImplemented:
         result = np.add.reduce(objects_in(a), axis=axis, keepdims=_flag(keepdims))
         result = settled(result) if isinstance(result, np.ndarray) else result
@@ -1275,7 +1277,7 @@ def _finish() -> None:
     for name, make in entries.items():
         function = _named(name)
         if function is not None and not isinstance(function, (np.ufunc, type)):
-            TABLE[function] = _guarded(name, make(function))
+            TABLE[function] = guarded(name, make(function))
 
 
 _finish()
