@@ -867,7 +867,7 @@ def _linspace(
         result[-1] = stop
     result = np.moveaxis(result, 0, axis)
     if retstep:
-        return result, step if intervals else step * np.nan
+        return result, step if intervals > 0 else Value(np.nan)
     return result
 
 
