@@ -72,7 +72,10 @@ class Vec:
         known = ~np.isnan(a + b)
         by_a, by_b = partials(a, b)
         parents = [(v, np.where(known, p, np.nan)) for v, p in ((self, by_a), (other, by_b))]
-        return Vec.made(np.where(known, numbers(a, b), np.nan), parents, name in EXACT)
+        found = np.where(known, numbers(a, b), np.nan)
+        if name in ("add", "sub"):  # sums may be added in another order: what cancels here may not
+            found = found + DELTA * Vec.wobble(a.shape) * (np.abs(a) + np.abs(b))
+        return Vec.made(found, parents, name in EXACT)
 
     def __pow__(self, b):
         if isinstance(b, Vec):

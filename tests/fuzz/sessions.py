@@ -113,7 +113,7 @@ class Node:
                 real(self.data**other),
                 (self,),
                 f"**{other}",
-                lambda: (other * self.data ** (other - 1) if other else 0.0,),
+                lambda: (other * real_or_nan(self.data ** (other - 1)) if other else 0.0,),
                 ulps=4,
             )
             if out.children:
@@ -282,6 +282,18 @@ def real(x):
     return x
 
 
+def real_or_nan(x):
+    """A power that a derivative needs: where it is complex, sweeps have nan."""
+    return math.nan if isinstance(x, complex) else x
+
+
+def added(terms):
+    """Their sum; of nothing but zeros below 0 that, too."""
+    total = math.fsum(terms)
+    negative = terms and all(x == 0 and math.copysign(1, x) < 0 for x in terms)
+    return -0.0 if negative else total
+
+
 def lifted(x):
     return x if isinstance(x, Node) else Node(x)
 
@@ -354,16 +366,14 @@ class Reference:
     def sum(values):
         nodes = [v for v in values if isinstance(v, Node)]
         terms = [number(v) for v in values]
-        return made(
-            math.fsum(terms), nodes, "sum", lambda: [1.0] * len(nodes), 8, sum(map(abs, terms))
-        )
+        return made(added(terms), nodes, "sum", lambda: [1.0] * len(nodes), 8, sum(map(abs, terms)))
 
     @staticmethod
     def dot(xs, ys):
         pairs = list(zip(xs, ys))
         terms = [x.data * y.data for x, y in pairs]
         return made(
-            math.fsum(terms),
+            added(terms),
             [v for pair in pairs for v in pair],
             "dot",
             lambda: [p for x, y in pairs for p in (y.data, x.data)],
