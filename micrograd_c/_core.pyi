@@ -859,10 +859,14 @@ def spec_text(spec: Any) -> str:
 
 MISSING: object
 
-class Alive: ...
+@disjoint_base
+class Alive:
+    def died(self, reference: object) -> None: ...
 
+@disjoint_base
 class Check:
     name: str
+    keys: list[Any] | None
     def __init__(
         self,
         name: str,
@@ -880,18 +884,23 @@ class ItemsCheck(Check): ...
 class ElementsCheck(Check): ...
 class MembersCheck(Check): ...
 
+@disjoint_base
 class NumbersCheck(Check):
     def __init__(self, name: str, of: Any, alive: Alive) -> None: ...
 
+@disjoint_base
 class MappingCheck(Check): ...
+
 class NamesCheck(Check): ...
 
+@disjoint_base
 class AttributesCheck(NamesCheck):
     whole: bool
 
 class SlotsCheck(Check): ...
 class ClassCheck(Check): ...
 
+@disjoint_base
 class FunctionCheck(Check):
     def __init__(
         self,
@@ -904,6 +913,7 @@ class FunctionCheck(Check):
         cells: list[Any],
     ) -> None: ...
 
+@disjoint_base
 class Reference:
     name: str
     array: Any

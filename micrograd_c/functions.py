@@ -123,15 +123,20 @@ def guarded(name: str, handler: _Handler) -> _Handler:
 
 
 def _of_numbers(function: Any) -> _Handler:
-    signature = inspect.signature(function)
+    try:
+        names = list(inspect.signature(function).parameters)
+    except ValueError:  # a builtin: before NumPy 2.4 they have none
+        names = ["x", "weights"] if function is np.bincount else []
 
     def handler(*args: Any, **keywords: Any) -> Any:
-        bound = signature.bind(*args, **keywords)
-        out = bound.arguments.pop("out", None)
-        if _holds_values(bound.arguments.get("weights")):
+        given = {**dict(zip(names, args)), **keywords}
+        if _holds_values(given.get("weights")):
             raise TypeError("weights= that are Values have no derivative here")
-        result = function(*numbers_in(bound.args), **numbers_in(bound.kwargs))
-        return _put(out, result)
+        out = given.get("out")
+        if "out" in names:
+            args = args[: names.index("out")]
+        keywords = {name: x for name, x in keywords.items() if name != "out"}
+        return _put(out, function(*numbers_in(args), **numbers_in(keywords)))
 
     return handler
 

@@ -7,7 +7,7 @@ What is looked at: the globals and closure cells that the function names, its de
 for the Python functions and methods of the user's that it names; from there, and from `self`, the
 items of lists, tuples, dicts, sets and deques, arrays, and those attributes of instances, classes
 and modules that this code names (all attributes of an instance where the code has getattr, vars
-and the like, or where a class of a library may read them). Not looked at: libraries (what lies in
+and the like, and of UserDict, ChainMap and their kin). Not looked at: libraries (what lies in
 the standard library, or in site-packages but for the package that the function is from),
 attributes of Values, and what lies deeper than DEEPEST or beyond MOST items.
 
@@ -158,13 +158,8 @@ PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep
 
 
 def from_library(cls: type) -> bool:
-    """Whether code of a library may read attributes of an instance: a class of its is in Python."""
-    return any(
-        base.__module__ not in ("builtins", "abc", "typing")
-        and is_library_module(sys.modules.get(base.__module__))
-        for base in cls.__mro__[:-1]
-        if base.__flags__ & 1 << 9  # Py_TPFLAGS_HEAPTYPE
-    )
+    """Whether code of a library reads attributes of an instance: UserDict, ChainMap and their kin."""
+    return any(base.__module__ == "collections" for base in cls.__mro__)
 
 
 def package_of(function: Any) -> str:
