@@ -158,7 +158,7 @@ PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep
 
 
 def from_library(cls: type) -> bool:
-    """Whether code of a library reads attributes of an instance: UserDict, ChainMap and their kin."""
+    """Whether a library reads attributes of an instance: of UserDict, ChainMap and their kin."""
     return any(base.__module__ == "collections" for base in cls.__mro__)
 
 
