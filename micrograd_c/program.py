@@ -297,7 +297,10 @@ def write_whole(path: Any, content: bytes) -> None:
     try:
         beside.write_bytes(content)
         beside.replace(target)
-    except OSError as error:  # which names the other file
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # It names the file beside, of which the caller knows nothing.
         raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
     finally:
         beside.unlink(missing_ok=True)

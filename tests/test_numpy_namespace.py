@@ -21,10 +21,13 @@ import micrograd_c as mg
 from micrograd_c import Value, functions
 
 LEFT_OUT = """
-    from_dlpack frombuffer fromfile fromregex genfromtxt get_include info load loadtxt save savetxt
-    savez savez_compressed set_printoptions setbufsize seterr seterrcall show_config show_runtime
+    from_dlpack frombuffer fromfile fromregex fromstring genfromtxt get_include info load loadtxt
+    save savetxt savez savez_compressed set_printoptions setbufsize seterr seterrcall show_config show_runtime
     test
-""".split()  # files, memory as it is, settings
+""".split()
+# Before NumPy 2.4 np.fix(x, out=x) is wrong of floats, and quantiles take lists of arrays apart.
+OLD = tuple(map(int, np.__version__.split(".")[:2])) < (2, 4)
+LEFT_OUT = [*LEFT_OUT, *(["fix"] if OLD else [])]  # files, memory as it is, settings
 # What is numbers though it has a derivative: sets, and the edges of bins.
 SETS = """
     angle array2string array_repr array_str histogram histogram2d histogram_bin_edges histogramdd
@@ -405,7 +408,7 @@ def test_most_functions_are_not_refused():
     """The walk is not of refusals alone: of all that is written here there is a right call."""
     for name in functions.COMPOSED:
         f = functools.reduce(lambda x, part: getattr(x, part, None), name.split("."), np)
-        if f is None:
+        if f is None or OLD and name.endswith(("percentile", "quantile")):
             continue
         results = [tried(name, f, *case, "signs") for case in cases(f) if works(f, *case)]
         assert any(r not in OUTCOMES for r in results), name
