@@ -532,8 +532,8 @@ def test_derivatives_that_are_not_finite(show):
     page.keyboard.press("3")
     page.keyboard.press("End")
     y.backward()
-    assert cards(page, "derivative")["x"] == "nan" == str(x.grad)
-    assert "= 0 × inf = nan" in formula(page)
+    assert cards(page, "derivative")["x"] == "0" and x.grad == 0.0  # an adjoint of 0 passes nothing
+    assert "0 × inf = 0" in formula(page)
 
 
 HOSTILE = [
