@@ -990,8 +990,10 @@ def _call(
             )
         where = np.broadcast_to(np.asarray(numbers_in(where), bool), out[0].shape)
         chosen = [np.broadcast_to(objects_in(_as_array(x)), where.shape)[where] for x in inputs]
-        result = out[0].copy()
-        result[where] = ufunc(*map(array, chosen))
+        result, found = out[0].copy(), ufunc(*map(array, chosen))
+        if _holds_values(found) and result.dtype != object:
+            raise _refusal(ufunc.__name__, "out= is an array of numbers, which holds no Values")
+        result[where] = found
         return result
     if ufunc in UFUNCS:
         return UFUNCS[ufunc](*inputs)
