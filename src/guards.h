@@ -87,8 +87,8 @@ static inline int unchanged(const Watch *watch) {
     if ((PyObject *)Py_TYPE(of) != watch->cls)
         return 0;
     if (watch->how == BY_ITEMS)
-        return Py_SIZE(of) == watch->count
-               && memcmp(items_in(of), watch->found, watch->count * sizeof(PyObject *)) == 0;
+        return Py_SIZE(of) == watch->count && (!watch->count    /* whose items may be at NULL */
+               || memcmp(items_in(of), watch->found, watch->count * sizeof(PyObject *)) == 0);
     switch (watch->how) {
     case BY_DICT:
         return watch->stamp && dict_stamp(of) == watch->stamp;
