@@ -320,7 +320,7 @@ cdef class Traces:
         cdef Program program
         if family is None:
             return None
-        for places, by_numbers in family.items():
+        for places, by_numbers in list(family.items()):     # reading arrays lets other threads run, which may add
             variants = by_numbers.get(tuple([inputs.numbers[<Py_ssize_t> k] for k in places]) if places else ())
             if variants is None:
                 continue
@@ -425,7 +425,7 @@ cdef class Function(Callable):
                 self.traces.add(program, inputs)
         if reason is not None:
             import warnings
-            warnings.warn(f'{self.__name__} has been traced {MANY_PROGRAMS} times. This time, {reason[0]}.'
+            warnings.warn(f'{self.shown_name()} has been traced {MANY_PROGRAMS} times. This time, {reason[0]}.'
                           f' Each trace runs the function and makes a program of its own. To keep one, {reason[1]}.',
                           RuntimeWarning, 2)
         return program
@@ -501,9 +501,12 @@ cdef class Function(Callable):
         return check(self, args, keywords)
 
     def __repr__(self):
-        name = getattr(self.function, '__qualname__', repr(self.function))
         count = len(self.traces.programs)
-        return f"<compiled {name}, {count} program{'s' * (count != 1)}>"
+        return f"<compiled {self.shown_name()}, {count} program{'s' * (count != 1)}>"
+
+    cdef str shown_name(self):
+        """What texts call the function: an object that can be called need not have a name."""
+        return getattr(self.function, '__qualname__', None) or repr(self.function)
 
 
 cdef object indexed_by_argument(error):
@@ -632,7 +635,7 @@ cdef int verify_program(Function function, Program program, Inputs inputs) excep
             refused = None
         for reference in references:
             reference.keep_captured(run.captured)
-        compare(function.__name__, program.recording, recording_of(run, references, lines))
+        compare(function.shown_name(), program.recording, recording_of(run, references, lines))
     return 0
 
 

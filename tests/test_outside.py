@@ -900,6 +900,18 @@ def test_a_warning_that_is_an_error_leaves_the_program():
     assert loss(1.0).data == 8.0
 
 
+def test_the_ninth_program_of_an_object_without_a_name():
+    class Times:
+        def __call__(self, x, n):
+            return x * n + int(n)
+
+    f = mg.compile(Times())
+    with pytest.warns(RuntimeWarning, match="Times.*has been traced 9 times"):
+        for n in range(9):
+            assert f(1.0, n).data == 2.0 * n
+    assert "Times" in repr(f)
+
+
 # ---- what is kept alive
 
 
