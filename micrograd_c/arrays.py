@@ -236,9 +236,9 @@ class Array(_Base):
     # ---- sums and products
 
     def astype(self, dtype: Any, *args: Any, **keywords: Any) -> Any:
-        """A copy as objects; truth as bool. TypeError for numbers, which are `values`."""
-        if np.dtype(dtype) == bool:
-            return self.asnumpy().astype(bool)
+        """A copy as objects; truth, and texts of the numbers. TypeError for other types."""
+        if np.dtype(dtype).kind in "bUS":
+            return self.asnumpy().astype(dtype)
         return super().astype(dtype, *args, **keywords)
 
     # Reductions, and what is of the numbers alone, are NumPy's functions: see `_finish`.

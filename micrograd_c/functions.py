@@ -61,7 +61,8 @@ ON_OBJECTS = """
     linalg.diagonal linalg.matrix_transpose linalg.outer linalg.tensordot linalg.trace fft.fftshift
     fft.ifftshift
 """.split()
-WITH_CONDITION = {"compress": 0, "extract": 0, "select": 0}  # the argument that is numbers
+# The first argument is numbers.
+WITH_CONDITION = {"compress": "condition", "extract": "condition", "select": "condlist"}
 
 # ---- NumPy's own code on Arrays
 
@@ -148,14 +149,22 @@ def _on_objects(function: Any) -> _Handler:
     return handler
 
 
-def _with_condition(function: Any, at: int) -> _Handler:
+def _with_condition(function: Any, name: str) -> _Handler:
     on_objects = _on_objects(function)
 
     def handler(*args: Any, **keywords: Any) -> Any:
-        args = (*args[:at], numbers_in(args[at]), *args[at + 1 :])
+        args, keywords = _as_numbers(args, keywords, 0, name)
         return on_objects(*args, **keywords)
 
     return handler
+
+
+def _as_numbers(
+    args: tuple[Any, ...], keywords: dict[str, Any], at: int, name: str
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments, one of which, given by its place or its name, is of the numbers alone."""
+    args = tuple(numbers_in(x) if k == at else x for k, x in enumerate(args))
+    return args, {key: numbers_in(x) if key == name else x for key, x in keywords.items()}
 
 
 def _on_arrays(function: Any) -> _Handler:
@@ -196,6 +205,15 @@ def _no(**keywords: Any) -> None:
                 raise TypeError("out= is not taken: assign the result, y[...] = ...")
             if name != "dtype" or given is not object:
                 raise TypeError(f"{name}= is not taken")
+
+
+def _everywhere(where: Any) -> bool:
+    """Whether `where` leaves nothing out."""
+    return where is True or where is np._NoValue
+
+
+def _is_given(initial: Any) -> bool:
+    return initial is not None and initial is not np._NoValue
 
 
 def _flag(keepdims: Any) -> bool:
@@ -295,7 +313,7 @@ def _sum(
 ) -> Any:
     if dtype is not None:
         _no(dtype=dtype)
-    if where is not True and where is not np._NoValue:
+    if not _everywhere(where):
         a = _where(where, a, 0.0)
     a = _as_array(a)
     if not a.ndim:
@@ -304,7 +322,7 @@ def _sum(
     if result is NotImplemented:
         result = np.add.reduce(objects_in(a), axis=axis, keepdims=_flag(keepdims))
         result = settled(result) if isinstance(result, np.ndarray) else result
-    if initial is not None and initial is not np._NoValue:
+    if _is_given(initial):
         result = result + initial
     return _put(out, result)
 
@@ -324,7 +342,7 @@ def _mean(
 ) -> Any:
     _no(dtype=dtype)
     a = _as_array(a)
-    if where is not True and where is not np._NoValue:
+    if not _everywhere(where):
         count = np.sum(np.broadcast_to(numbers_in(where), a.shape), axis, keepdims=_flag(keepdims))
         return _put(out, _sum(a, axis, keepdims=keepdims, where=where) / count)
     result = _core.array_sum(a, axis, _flag(keepdims), mean=True)
@@ -345,11 +363,11 @@ def _prod(
     where: Any = True,
 ) -> Any:
     _no(dtype=dtype)
-    if where is not True and where is not np._NoValue:
+    if not _everywhere(where):
         a = _where(where, a, 1.0)
     result = np.multiply.reduce(objects_in(_as_array(a)), axis=axis, keepdims=_flag(keepdims))
     result = settled(result) if isinstance(result, np.ndarray) else _value(result)
-    if initial is not None and initial is not np._NoValue:
+    if _is_given(initial):
         result = result * initial
     return _put(out, result)
 
@@ -598,12 +616,12 @@ def _extreme(
     axis = _reduced(a, axis)
     x, shape, long = _rows(a, axis)
     of = numbers_in(x)
-    if where is not True and where is not np._NoValue:
+    if not _everywhere(where):
         mask = np.broadcast_to(np.asarray(numbers_in(where), bool), a.shape)
         if initial is np._NoValue:
             raise ValueError("max and min with where= need initial=")
         of = np.where(_rows(mask, axis)[0], of, worst)
-    if initial is not np._NoValue and initial is not None:
+    if _is_given(initial):
         first = np.empty((*shape, 1), object)
         first[...] = initial
         x = np.concatenate([_as_array(first), x], axis=-1)
@@ -658,12 +676,11 @@ def _clip(
     **keywords: Any,
 ) -> Any:
     _no(**keywords)
-    low = min if a_min is None or a_min is np._NoValue else a_min
-    high = max if a_max is None or a_max is np._NoValue else a_max
+    low, high = a_min if _is_given(a_min) else min, a_max if _is_given(a_max) else max
     result = _as_array(a)
-    if low is not None and low is not np._NoValue:
+    if _is_given(low):
         result = np.maximum(result, low)
-    if high is not None and high is not np._NoValue:
+    if _is_given(high):
         result = np.minimum(result, high)
     return _put(out, result)
 
@@ -794,9 +811,10 @@ def _skipping(handler: _Handler, number: float) -> _Handler:
     return skipping
 
 
-for _handler, _start in ((_sum, 0.0), (_prod, 1.0), (_cumsum, 0.0), (_cumprod, 1.0)):
-    for _known in [name for name, handler in COMPOSED.items() if handler is _handler]:
-        COMPOSED["nan" + _known] = _skipping(_handler, _start)
+WITHOUT_NAN = {_sum: 0.0, _prod: 1.0, _cumsum: 0.0, _cumprod: 1.0}  # what stands for nan
+for _entry, _summing in [*COMPOSED.items()]:
+    if _summing in WITHOUT_NAN:
+        COMPOSED["nan" + _entry] = _skipping(_summing, WITHOUT_NAN[_summing])
 
 
 def _there(a: Any, keywords: dict[str, Any]) -> Any:
@@ -895,7 +913,7 @@ def _logspace(
 # ---- those that change their first argument
 
 
-def _changing(function: Any, condition: int | None) -> _Handler:
+def _changing(function: Any, at: int, name: str) -> _Handler:
     def handler(a: Any, *args: Any, **keywords: Any) -> None:
         if not is_exact_array(a):
             if _holds_values((*args, *keywords.values())) and a.dtype != object:
@@ -903,32 +921,29 @@ def _changing(function: Any, condition: int | None) -> _Handler:
             copy = a if a.dtype == object else objects_in(a)
         else:
             copy = np.array(objects_in(a))
-        given = list(args)
         if function is np.place and any(
             isinstance(x, np.ndarray) and np.may_share_memory(a, x)
-            for x in (*given[1:], *keywords.values())
+            for x in (*args[1:], *(x for key, x in keywords.items() if key != name))
         ):
             raise TypeError(
                 "the values are read after some were changed. Instead, np.place(a, mask, v.copy())"
             )
-        if condition is not None and condition < len(given):
-            given[condition] = numbers_in(given[condition])
-        if "where" in keywords:
-            keywords["where"] = numbers_in(keywords["where"])
-        function(copy, *objects_in(given), **objects_in(keywords))
+        args, keywords = _as_numbers(args, keywords, at, name)
+        function(copy, *objects_in(args), **objects_in(keywords))
         if copy is not a:
             a[...] = copy
 
     return handler
 
 
+# Which argument after the first is numbers, and its name.
 CHANGING = {
-    "copyto": None,
-    "fill_diagonal": None,
-    "place": 0,
-    "put": None,
-    "put_along_axis": None,
-    "putmask": 0,
+    "copyto": (2, "where"),
+    "fill_diagonal": (1, "wrap"),
+    "place": (0, "mask"),
+    "put": (0, "ind"),
+    "put_along_axis": (0, "indices"),
+    "putmask": (0, "mask"),
 }
 
 # ---- ufuncs
@@ -938,7 +953,7 @@ def of_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], keywords: Any, ou
     """`__array_ufunc__` of Array and Value, for what is no loop in C; `out` is assigned there."""
     name = ufunc.__name__
     inputs = tuple(np.asarray(x) if isinstance(x, (list, tuple)) else x for x in inputs)
-    if any(_is_other(x, ufunc) for x in (*inputs, *(out or ()))):
+    if any(_is_other(x) for x in (*inputs, *(out or ()))):
         return NotImplemented
     try:
         if method == "at":
@@ -969,7 +984,7 @@ def of_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], keywords: Any, ou
         raise _refusal(name if method == "__call__" else f"{name}.{method}", str(error)) from error
 
 
-def _is_other(x: Any, ufunc: Any) -> bool:
+def _is_other(x: Any) -> bool:
     """Whether x is somebody else's, and has not been asked."""
     return not isinstance(x, (Value, np.ndarray, np.generic)) and hasattr(x, "__array_ufunc__")
 
@@ -1033,7 +1048,7 @@ def _reduce(
     x, shape, long = _rows(a, _reduced(a, axis))
     rows = [x[..., k] for k in range(x.shape[-1])]
     if initial is not np._NoValue:
-        rows.insert(0, initial)
+        rows.insert(0, _element(array(np.broadcast_to(objects_in(initial), shape))))
     if len(rows) < 2 and ufunc.identity is not None:  # np.hypot.reduce([-1.0]) is 1.0
         rows.insert(0, np.full(shape, float(ufunc.identity)))
     result = functools.reduce(ufunc, rows)
@@ -1083,18 +1098,12 @@ TESTS = {
     for name in """equal not_equal less less_equal greater greater_equal logical_and logical_or
     logical_xor""".split()
 }
-REDUCTIONS = {np.add: _sum, np.multiply: _prod}
-
-
-def _maximum_reduce(a: Any, axis: Any, **keywords: Any) -> Any:
-    return _extreme(np.argmax, a, axis, **keywords)
-
-
-def _minimum_reduce(a: Any, axis: Any, **keywords: Any) -> Any:
-    return _extreme(np.argmin, a, axis, **keywords)
-
-
-REDUCTIONS[np.maximum], REDUCTIONS[np.minimum] = _maximum_reduce, _minimum_reduce
+REDUCTIONS: dict[Any, _Handler] = {
+    np.add: _sum,
+    np.multiply: _prod,
+    np.maximum: functools.partial(_extreme, np.argmax),
+    np.minimum: functools.partial(_extreme, np.argmin),
+}
 
 UFUNCS: dict[Any, _Handler] = {}
 
@@ -1274,11 +1283,11 @@ def _finish() -> None:
     entries: dict[str, Callable[[Any], _Handler]] = {}
     entries.update({name: _of_numbers for name in OF_NUMBERS})
     entries.update({name: _on_objects for name in ON_OBJECTS})
-    for name, at in WITH_CONDITION.items():
-        entries[name] = functools.partial(_with_condition, at=at)
+    for name, condition in WITH_CONDITION.items():
+        entries[name] = functools.partial(_with_condition, name=condition)
     entries.update({name: _on_arrays for name in ON_ARRAYS})
-    for name, condition in CHANGING.items():
-        entries[name] = functools.partial(_changing, condition=condition)
+    for name, (at, condition) in CHANGING.items():
+        entries[name] = functools.partial(_changing, at=at, name=condition)
     for name, handler in COMPOSED.items():
         entries[name] = lambda function, handler=handler: handler  # type: ignore[misc]
     for name, make in entries.items():

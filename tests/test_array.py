@@ -1427,3 +1427,37 @@ def test_numbers_of_an_array_before_an_array():
     assert np.isin(a, x).tolist() == [True, True, False]
     assert np.union1d(a, x).tolist() == [0.5, 1.0, 1.5, 2.0]
     assert type(np.stack([a, x])) is mg.Array
+
+
+@pytest.mark.parametrize("change", [np.putmask, np.place])
+def test_masks_by_name(change):
+    names = {np.putmask: ("mask", "values"), np.place: ("mask", "vals")}[change]
+    x, mask = mg.array([1.0, 2.0, 3.0]), mg.array([0.0, 1.0, 0.0])
+    change(x, **dict(zip(names, (mask, [9.0]))))
+    assert x.values.tolist() == [1.0, 9.0, 3.0]
+
+
+def test_conditions_by_name():
+    x = mg.array([1.0, -2.0, 3.0])
+    assert np.compress(condition=x > 0, a=x).values.tolist() == [1.0, 3.0]
+    assert np.extract(condition=x > 0, arr=x).values.tolist() == [1.0, 3.0]
+    found = np.select(condlist=[x > 0], choicelist=[x], default=7.0)
+    assert found.values.tolist() == [1.0, 7.0, 3.0]
+    y = mg.array([0.0, 0.0, 0.0])
+    np.copyto(y, x, where=x > 0)
+    assert y.values.tolist() == [1.0, 0.0, 3.0]
+
+
+def test_texts_are_of_the_numbers():
+    numbers = np.array([1.5, -2.0])
+    assert mg.array(numbers).astype(str).tolist() == numbers.astype(str).tolist()
+    assert mg.array(numbers).astype("U8").tolist() == numbers.astype("U8").tolist()
+
+
+def test_reductions_of_nothing_with_a_start():
+    numbers = np.zeros((0, 3))
+    for initial in (0.5, mg.Value(0.5)):
+        found = np.logaddexp.reduce(mg.array(numbers), initial=initial)
+        assert type(found) is mg.Array
+        assert found.values.tolist() == np.logaddexp.reduce(numbers, initial=0.5).tolist()
+    assert np.logaddexp.reduce(mg.array([]), initial=0.5).data == 0.5
