@@ -13,9 +13,14 @@ from typing import Any
 
 from micrograd_c._core import tape_size
 
-_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_STANDARD = os.path.dirname(os.__file__) + os.sep
-_INSTALLED = f"{os.sep}site-packages{os.sep}"
+OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+STANDARD = (os.path.dirname(os.__file__) + os.sep, "<frozen ")
+INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def is_library(filename: str) -> bool:
+    """Whether code is not the user's: micrograd_c's, Python's, or an installed package's."""
+    return filename.startswith((OWN, *STANDARD)) or any(mark in filename for mark in INSTALLED)
 
 
 def user_frame(frame: FrameType | None, end: FrameType | None = None) -> FrameType | None:
@@ -26,9 +31,9 @@ def user_frame(frame: FrameType | None, end: FrameType | None = None) -> FrameTy
     innermost = None
     while frame is not None and frame is not end:
         name = frame.f_code.co_filename
-        if not name.startswith((_OWN, _STANDARD)) and _INSTALLED not in name:
+        if not is_library(name):
             return frame
-        if innermost is None and not name.startswith(_OWN):
+        if innermost is None and not name.startswith(OWN):
             innermost = frame
         frame = frame.f_back
     return innermost

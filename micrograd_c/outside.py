@@ -32,6 +32,7 @@ import numpy
 
 from micrograd_c import _core
 from micrograd_c._core import MISSING, Alive, Check, Function, Reference, Value, is_plain
+from micrograd_c.lines import INSTALLED, OWN, is_library
 
 DEEPEST = 20  # steps from the function
 MOST = 1_000_000  # items
@@ -139,22 +140,7 @@ def how_read(name: str, after: list[dis.Instruction]) -> bool | None:
     return True
 
 
-def is_library(filename: str, but: str = "") -> bool:
-    """Whether code is not the user's. Layers of this package's `nn` are like theirs.
-
-    but: a folder that is theirs wherever it lies, see `package_of`.
-    """
-    if filename.startswith(OWN):
-        return filename != NN
-    if but and filename.startswith(but):
-        return False
-    return filename.startswith(LIBRARIES) or any(name in filename for name in PACKAGES)
-
-
-OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
-NN = OWN + "nn.py"
-LIBRARIES = (os.path.dirname(os.__file__) + os.sep, "<frozen ")
-PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+NN = OWN + "nn.py"  # whose layers are like the user's
 
 
 def from_library(cls: type) -> bool:
@@ -163,20 +149,13 @@ def from_library(cls: type) -> bool:
 
 
 def package_of(function: Any) -> str:
-    """The folder of the installed package that a function is from, '' where it is from none."""
+    """The folder, or file, of the installed package that a function is from; '' if from none."""
     filename: str = getattr(getattr(function, "__code__", None), "co_filename", "")
-    for mark in PACKAGES:
+    for mark in INSTALLED:
         before, found, after = filename.partition(mark)
-        if found:
-            return before + found + after.split(os.sep)[0]
+        if found and not filename.startswith(OWN):
+            return before + found + after[: after.find(os.sep) + 1 or None]
     return ""
-
-
-def is_library_module(module: Any, but: str = "") -> bool:
-    filename = getattr(module, "__file__", None)
-    if filename is None:  # built in; or made in the program, such as __main__ of a terminal
-        return getattr(module, "__name__", None) in sys.stdlib_module_names
-    return is_library(filename, but)
 
 
 def outside(
@@ -270,6 +249,18 @@ class Walk:
                 check.refer(k, reference)
         return check
 
+    def is_library(self, filename: str) -> bool:
+        """Whether code is not the user's. Theirs is the package that the function is from, too."""
+        if filename == NN or self.package and filename.startswith(self.package):
+            return False
+        return is_library(filename)
+
+    def is_library_module(self, module: Any) -> bool:
+        filename = getattr(module, "__file__", None)
+        if filename is None:  # built in; or made in the program, such as __main__ of a terminal
+            return getattr(module, "__name__", None) in sys.stdlib_module_names
+        return self.is_library(filename)
+
     # ---- one kind of object each
 
     def list_or_tuple(self, x: Any, name: str, depth: int) -> None:
@@ -309,7 +300,7 @@ class Walk:
             self.checks.append(_core.NumbersCheck(name, x, self.alive))
 
     def function(self, x: types.FunctionType, name: str, depth: int) -> None:
-        if is_library(x.__code__.co_filename, self.package):
+        if self.is_library(x.__code__.co_filename):
             self.wrapper(x, name, depth)
             return
         found = reads(x.__code__)
@@ -362,18 +353,14 @@ class Walk:
         )
 
     def module(self, x: types.ModuleType, name: str, depth: int) -> None:
-        if not is_library_module(x, self.package):
+        if not self.is_library_module(x):
             names = {key: read for key, read in self.given.items() if key in vars(x)}
             self.namespace(vars(x), name, depth, names)
 
     def cls(self, x: type, name: str, depth: int) -> None:
         """A class of the user's: its methods, and what else of it the code names."""
         module = sys.modules.get(x.__module__)
-        if (
-            is_library_module(module, self.package)
-            if module is not None
-            else x.__module__ == "builtins"
-        ):
+        if module is not None and self.is_library_module(module):
             return
         keys = [
             key

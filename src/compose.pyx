@@ -34,7 +34,9 @@ cdef Program nested_program(Function function, Inputs inputs):
         outer = trace
         memset(&trace, 0, sizeof(trace))
         try:
-            return traced_program(function, tuple(inputs.spec), inputs, [])
+            spec = tuple(inputs.spec)
+            return program_of_run(function, spec, inputs, traced(function.function, function.instance, spec,
+                                                                 inputs.numbers, inputs.count, []))
         finally:
             trace = outer
 

@@ -71,50 +71,56 @@ cdef bint same_number(x, y) except -1:
     return x == y and (x != 0 or repr(x) == repr(y)) or x != x and y != y
 
 
+cdef object kept_for(x, contents, Alive alive):
+    """What a check keeps so that no other object can lie where x was: a plain thing itself, else a weak reference.
+
+    None for Values, as a program keeps those that it needs, and for what has a check of its own, which compares
+    its contents. What has no weak references stays alive.
+    """
+    if is_plain(x):
+        return x
+    if issubclass(type(x), Value) or issubclass(type(x), contents):
+        return None
+    try:
+        return weakref.ref(x, alive.died)
+    except TypeError:
+        return None if type(x).__flags__ & HEAP_TYPE else x     # a class of the user's: there is a check
+
+
 cdef class Check:
     """That one object still holds what it held."""
     cdef readonly str name          # as the user's code would write the object
-    cdef Watch own
-    cdef Watch *watch               # `own`, until Guards puts all side by side
+    cdef PyObject *of               # borrowed, see above
+    cdef PyObject *cls              # its class
     cdef object class_alive
     cdef list items                 # what was found, MISSING where there was nothing; None once it is in watch.found
     cdef list kept                  # for each item what keeps `found` from being another object, if anything must
     cdef readonly list keys         # the items' names; None: they are numbered
     cdef dict references            # item -> Reference
+    cdef Watch *watch               # how it is looked at, in Guards.watches
     cdef Py_ssize_t differs         # the item that was other
 
     def __init__(self, name, of, items, keys, contents, Alive alive):
         """contents: the types that have checks of their own."""
-        cdef Py_ssize_t k
         self.name, self.keys, self.references, self.differs = name, keys, {}, -1
-        self.watch = &self.own
-        self.own.how = self.how()
-        self.own.of, self.own.cls = <PyObject *> of, <PyObject *> Py_TYPE(<PyObject *> of)
-        self.own.offset = namespace_offset(self.own.cls)
+        self.of, self.cls = <PyObject *> of, <PyObject *> Py_TYPE(<PyObject *> of)
         self.class_alive = weakref.ref(type(of), alive.died)
-        self.items = items
-        self.own.count = len(items)
-        self.kept = [None] * self.own.count
-        for k in range(self.own.count):
-            x = items[k]
-            if x is MISSING or issubclass(type(x), Value) or issubclass(type(x), contents):
-                continue    # a program keeps the Values that it needs; other checks compare contents
-            if not is_plain(x):
-                try:
-                    x = weakref.ref(x, alive.died)
-                except TypeError:
-                    if type(x).__flags__ & HEAP_TYPE:   # it may hold what holds the program; a check compares it
-                        continue
-            self.kept[k] = x
+        self.items, self.kept = items, []
+        for x in items:
+            self.kept.append(None if x is MISSING else kept_for(x, contents, alive))
 
     cdef int how(self) noexcept:
         return BY_LOOKING
 
+    cdef void *inside(self) noexcept:
+        return NULL
+
     cdef int settle(self, Watch *watch, PyObject **found) except -1:
-        """Move to where all checks are side by side."""
+        """Begin to watch: all checks do so side by side."""
         cdef Py_ssize_t k
-        watch[0] = self.own
-        watch.found = found
+        memset(watch, 0, sizeof(Watch))
+        watch.how, watch.of, watch.cls, watch.inside = self.how(), self.of, self.cls, self.inside()
+        watch.offset, watch.count, watch.found = namespace_offset(self.cls), len(self.items), found
         for k in range(watch.count):
             x = self.items[k]
             found[k] = <PyObject *> x if x is not MISSING else NULL
@@ -161,7 +167,7 @@ cdef class Check:
         return x == self.watch.found[k] or not self.other(k, x)
 
     def difference(self):
-        """(what differed, as the user's code would write it; what it was and is, where these are plain)."""
+        """(what differed, as the user's code would write it; what it was, if that is plain)."""
         if self.differs < 0:
             return self.name, None
         was = self.kept[self.differs]
@@ -367,7 +373,6 @@ cdef class FunctionCheck(Check):
         cdef Py_ssize_t k
         Check.__init__(self, name, of, items, keys, contents, alive)
         self.cells = <PyObject **> allocated(len(cells), sizeof(PyObject *))
-        self.own.inside = self.cells
         for k in range(len(cells)):
             self.cells[k] = <PyObject *> cells[k]
 
@@ -376,6 +381,9 @@ cdef class FunctionCheck(Check):
 
     cdef int how(self) noexcept:
         return BY_CODE
+
+    cdef void *inside(self) noexcept:
+        return self.cells
 
     cdef int holds(self) except -1:
         cdef Py_ssize_t k
@@ -541,14 +549,14 @@ cdef class Guards:
         cdef Check check
         self.checks, self.references, self.alive = checks, references, alive
         for check in checks:
-            count += check.own.count
+            count += len(check.items)
         self.watches = <Watch *> allocated(len(checks), sizeof(Watch))
         self.found = <PyObject **> allocated(count, sizeof(PyObject *))
         count = 0
         for k in range(len(checks)):
             check = <Check> checks[k]
             check.settle(&self.watches[k], self.found + count)
-            count += check.own.count
+            count += check.watch.count
 
     def __dealloc__(self):
         free(self.watches)

@@ -599,17 +599,49 @@ cdef int restore(list references) except -1:
     return 0
 
 
-cdef Program traced_program(Function function, tuple spec, Inputs inputs, list references, lines=None):
-    run = traced(function.function, function.instance, spec, inputs.numbers, inputs.count, references)
-    cdef Reference reference
+cdef object traced_alone(function, instance, tuple spec, const double *numbers, Py_ssize_t inputs, list references):
+    """`traced`, where no trace is around: the TraceErrors of others are none of its."""
+    global refused
+    refused = None
+    try:
+        return traced(function, instance, spec, numbers, inputs, references)
+    finally:
+        refused = None
+
+
+cdef Program program_of_run(Function function, tuple spec, Inputs inputs, run):
     cdef Program program = new_program(optimized(run.graph) if function.optimize else run.graph, run.captured, spec,
                                        run.result_spec, {k: int(inputs.numbers[k]) for k in sorted(run.baked)},
                                        function.names, function.optimize, run.baked)
     program.made_from = (function.function, spec, program.graph,
                          None if function.instance is None else weakref.ref(function.instance))
+    return program
+
+
+cdef Program guarded_program(Function function, tuple spec, Inputs inputs):
+    """The program of a function, with what it could read outside; float arrays by reference, where it can be so traced.
+
+    A function that needs their numbers while it is traced is traced again, and they are compared at each call.
+    """
+    from contextlib import nullcontext
+    from micrograd_c.lines import record_lines
+    from micrograd_c.outside import outside
+    cdef Program program
+    cdef Reference reference
+    for by_reference in (True, False):
+        checks, references, alive = outside(function.function, function.instance, by_reference)
+        try:
+            with record_lines() if function.verify else nullcontext() as lines:
+                run = traced_alone(function.function, function.instance, spec, inputs.numbers, inputs.count, references)
+            break
+        except Exception:
+            if not references:
+                raise
     for reference in references:
         reference.keep_captured(run.captured)
-    if lines is not None:
+    program = program_of_run(function, spec, inputs, run)
+    program.guards, program.by_reference = Guards(checks, references, alive), by_reference
+    if function.verify:
         from micrograd_c.verify import recording_of
         program.recording = recording_of(run, references, lines)
     return program
@@ -617,7 +649,6 @@ cdef Program traced_program(Function function, tuple spec, Inputs inputs, list r
 
 cdef int verify_program(Function function, Program program, Inputs inputs) except -1:
     """StaleTraceError if the function, run again, does not do what the program does."""
-    global refused
     from micrograd_c.lines import record_lines
     from micrograd_c.outside import outside
     from micrograd_c.verify import compare, recording_of
@@ -626,46 +657,13 @@ cdef int verify_program(Function function, Program program, Inputs inputs) excep
         refuse(None, MANY)
     with trace_lock:
         references = outside(function.function, function.instance, program.by_reference)[1]
-        refused = None
-        try:
-            with record_lines() as lines:
-                run = traced(function.function, function.instance, program.spec, inputs.numbers, inputs.count,
-                             references)
-        finally:
-            refused = None
+        with record_lines() as lines:
+            run = traced_alone(function.function, function.instance, program.spec, inputs.numbers, inputs.count,
+                               references)
         for reference in references:
             reference.keep_captured(run.captured)
         compare(function.shown_name(), program.recording, recording_of(run, references, lines))
     return 0
-
-
-cdef Program guarded_program(Function function, tuple spec, Inputs inputs):
-    """The program of a function, with what it could read outside; float arrays by reference, where it can be so traced.
-
-    A function that needs their numbers while it is traced is traced again, and they are compared at each call.
-    """
-    global refused
-    cdef Program program
-    from micrograd_c.lines import record_lines
-    from micrograd_c.outside import outside
-    for by_reference in (True, False):
-        checks, references, alive = outside(function.function, function.instance, by_reference)
-        refused = None
-        try:
-            if function.verify:
-                with record_lines() as lines:
-                    program = traced_program(function, spec, inputs, references, lines)
-            else:
-                program = traced_program(function, spec, inputs, references)
-        except Exception:
-            if not references:
-                raise
-        else:
-            break
-        finally:
-            refused = None
-    program.guards, program.by_reference = Guards(checks, references, alive), by_reference
-    return program
 
 
 def retraced(Program program, numbers):
@@ -673,7 +671,6 @@ def retraced(Program program, numbers):
 
     numbers: of its inputs, float64[n], further ones are ignored. None where the program was loaded.
     """
-    global refused
     from micrograd_c.outside import outside
     function, spec, _, instance = program.made_from
     if function is None:
@@ -683,8 +680,5 @@ def retraced(Program program, numbers):
         inputs += argument.count
     instance = None if instance is None else instance()
     with trace_lock:
-        try:
-            return traced(function, instance, spec, <const double *> address(numbers), inputs,
-                          outside(function, instance, program.by_reference)[1])
-        finally:
-            refused = None
+        return traced_alone(function, instance, spec, <const double *> address(numbers), inputs,
+                            outside(function, instance, program.by_reference)[1])
