@@ -140,6 +140,7 @@ class Token:
 def settle():
     gc.collect()
     tape.collect()
+    gc.collect()  # classes whose last instance the tape has let go
 
 
 def test_the_reference_count_of_a_class():
