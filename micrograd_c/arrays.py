@@ -354,13 +354,15 @@ def _refused(name: str) -> Any:
     return method
 
 
+AS_FUNCTIONS = """
+    all any argmax argmin argpartition argsort clip compress cumprod cumsum dot max mean min nonzero
+    prod put round searchsorted std sum trace var
+""".split()
+
+
 def _finish() -> None:
     methods = {op.name: _method(op.name, op.arity) for op in OPS if hasattr(Value, op.name)}
-    for (
-        name
-    ) in """all any argmax argmin argpartition argsort clip compress cumprod cumsum dot max mean min
-            nonzero prod put round searchsorted std sum trace var""".split():
-        methods[name] = _numpy_method(name)
+    methods |= {name: _numpy_method(name) for name in AS_FUNCTIONS}
     for name in ("sort", "partition"):
         methods[name] = _in_place(name)
     for name in ("byteswap", "tobytes", "tofile"):

@@ -1002,7 +1002,8 @@ static void careful_op(const Block *s, const Instr *i, int flags, ptrdiff_t j, p
 }
 
 static void careful_sweep(const Block *s, int flags) {
-    for (const Instr *i = s->code->instrs + s->code->count; i-- > s->code->instrs;) {
+    for (ptrdiff_t k = s->code->count; k-- > 0;) {
+        const Instr *i = &s->code->instrs[k];
         if (!(i->flags & ACTIVE)) continue;
         for (ptrdiff_t j = 0; j < i->n; j++)
             for (ptrdiff_t l = 0; l < s->lanes; l++) {

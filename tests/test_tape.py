@@ -722,7 +722,7 @@ def test_memory_that_fails_at_any_moment_loses_no_reference(run, call):
 
     x, half = Value(1.0), fractions.Fraction(1, 2)
     values, numbers = [Value(float(k)) for k in range(20)], [half] * 20
-    mixed = [x, 1] * 10
+    mixed = [x, half] * 10
     y = micrograd_c.sum(values)
     several = micrograd_c.compile(lambda a: [a * k for k in range(1, 20)])
     gradient = micrograd_c.grad(lambda xs: micrograd_c.sum(x * x for x in xs))
