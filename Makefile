@@ -3,58 +3,69 @@ PYTHON ?= python3
 NAME := $(notdir $(PYTHON))
 PIP = bin/python -m pip install --quiet --disable-pip-version-check
 
+# A Python's wheel is compiled once, and again when a source has changed. debug and sanitize have their own.
+SOURCES := setup.py pyproject.toml MANIFEST.in README.md $(shell find src micrograd_c -type f ! -name '*.so' ! -name '*.py[cd]')
+.SECONDARY:
+build/wheel-%/made: $(SOURCES)
+	@echo "compiling micrograd_c for $(PYTHON) ($*): a minute or two"
+	rm -rf $(@D) && $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(@D) .
+	touch $@
+
+# INSTALL,ENVIRONMENT,WHEEL,EXTRA: an environment with a wheel and what an extra names.
+INSTALL = $(PYTHON) -m venv .venv-$(1) && wheel=$$(echo build/wheel-$(2)/*.whl) && \
+	.venv-$(1)/$(PIP) --force-reinstall --no-deps $$wheel && .venv-$(1)/$(PIP) "$$wheel[$(3)]"
+
 # Tests run on what is installed, in a folder with no source of the package on the path.
 AWAY = rm -rf build/away-$(1) && mkdir -p build/away-$(1) && \
 	cp -r tests examples benchmarks pyproject.toml README.md build/away-$(1) && cd build/away-$(1)
 # What runs there: pytest, or the fuzzer.
 RUN = -m pytest $(TESTS)
-CORE_TESTS = --ignore=tests/test_examples.py --ignore=tests/test_benchmarks.py --ignore=tests/test_explore.py \
-	--ignore=tests/test_typing.py
+# What one Python and one build show as well as another is tested once, by make test.
+CORE_TESTS = tests -m "not memory" $(addprefix --ignore=tests/test_, examples.py benchmarks.py explore.py typing.py \
+	fuzz.py numpy_namespace.py)
 
-.PHONY: test test-core fuzz demo bench debug sanitize lint clean
+.PHONY: wheel test test-core fuzz demo bench debug sanitize lint clean
 
-test: ## the tests, on the installed package
-	$(PYTHON) -m venv .venv-$(NAME)
-	.venv-$(NAME)/$(PIP) --force-reinstall --no-deps .
-	.venv-$(NAME)/$(PIP) ".[test]"
+wheel: build/wheel-$(NAME)/made ## the wheel of this Python, in build/wheel-python3
+
+test: wheel ## the tests, on the installed package
+	$(call INSTALL,$(NAME),$(NAME),test)
 	$(call AWAY,$(NAME)) && ../../.venv-$(NAME)/bin/python $(RUN)
 
 test-core: ## the tests of the package alone: no examples, benchmarks, browser, or type checkers
-	$(MAKE) test TESTS="tests $(CORE_TESTS)"
+	$(MAKE) test TESTS='$(CORE_TESTS)'
 
 SECONDS = 60
 SEED = $(shell date +%Y%m%d)
 fuzz: ## random cases for SECONDS=60 of SEED=n; CASE=kind-n again; BUILD=debug or sanitize
 	$(MAKE) $(or $(BUILD),test) RUN="-m tests.fuzz --seconds $(SECONDS) --seed $(SEED) $(addprefix --case ,$(CASE))"
 
-demo: ## the main job: micrograd's demo on both engines, side by side
-	$(PYTHON) -m venv .venv-demo
-	.venv-demo/$(PIP) ".[examples]"
+demo: wheel ## the main job: micrograd's demo on both engines, side by side
+	$(call INSTALL,demo,$(NAME),examples)
 	.venv-demo/bin/python examples/race.py --output moons.png $(ARGS)
 
-bench: ## the benchmarks, without the heavy peers: pip install more of them into .venv-bench
-	$(PYTHON) -m venv .venv-bench
-	.venv-bench/$(PIP) -e ".[bench]"
+bench: wheel ## the benchmarks, without the heavy peers: pip install more of them into .venv-bench
+	$(call INSTALL,bench,$(NAME),bench)
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
-debug: TESTS = tests $(CORE_TESTS)
-debug: ## bounds checks and assertions on every index and on the tape's order; then the tests
-	$(PYTHON) -m venv .venv-debug
-	MICROGRAD_C_DEBUG=1 .venv-debug/$(PIP) --force-reinstall ".[test]"
+debug: TESTS = $(CORE_TESTS) --ignore=tests/test_dropin.py
+debug: export MICROGRAD_C_DEBUG = 1
+debug: build/wheel-debug/made ## bounds checks and assertions on every index and on the tape's order; then the tests
+	$(call INSTALL,debug,debug,test)
 	$(call AWAY,debug) && ../../.venv-debug/bin/python $(RUN)
 
-sanitize: TESTS = tests $(CORE_TESTS) -m "not memory"
-sanitize: ## AddressSanitizer and UndefinedBehaviorSanitizer; then the tests
-	$(PYTHON) -m venv .venv-sanitize
-	MICROGRAD_C_SANITIZE=1 .venv-sanitize/$(PIP) --force-reinstall ".[test]"
+sanitize: TESTS = $(CORE_TESTS) --ignore=tests/test_dropin.py
+sanitize: export MICROGRAD_C_SANITIZE = 1
+sanitize: build/wheel-sanitize/made ## AddressSanitizer and UndefinedBehaviorSanitizer; then the tests
+	$(call INSTALL,sanitize,sanitize,test)
 	$(call AWAY,sanitize) && \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	../../.venv-sanitize/bin/python $(RUN)
 
-lint: ## ruff, mypy, and mypy's check of the stubs against the built module
-	$(PYTHON) -m venv .venv-lint
-	.venv-lint/$(PIP) -e ".[test]"
+lint: wheel ## ruff, mypy, and mypy's check of the stubs against the built module
+	$(call INSTALL,lint,$(NAME),test)
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
 	.venv-lint/bin/mypy
