@@ -60,7 +60,8 @@ cdef Inputs joined(tuple parts):
     cdef Inputs part
     for part in parts:
         make_room(into, part.count)
-        memcpy(into.numbers + into.count, part.numbers, part.count * sizeof(double))
+        if part.count:      # else there may be no memory at all
+            memcpy(into.numbers + into.count, part.numbers, part.count * sizeof(double))
         if part.values is not None:
             into.values = (into.values or []) + [(into.count + k, value) for k, value in part.values]
         if part.integers is not None:
