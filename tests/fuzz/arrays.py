@@ -207,9 +207,10 @@ def case(rng):
     for _ in range(12):
         shape = rng.choice(SHAPES)
         other = rng.choice(SHAPES) if rng.random() < 0.3 else shape
-        special = rng.random() < 0.15
+        text = text_of(rng)
+        special = rng.random() < 0.15 and "linalg" not in text  # LAPACK may not end on inf or nan
         setup = {
-            "text": text_of(rng),
+            "text": text,
             "a0": numbers(rng, shape, special),
             "a1": numbers(rng, other, False),
             "a2": numbers(rng, rng.choice([shape, (3,)]), False),
@@ -319,6 +320,8 @@ def run(case):
     except TypeError:
         return
     except (ArithmeticError, ValueError) as error:
+        if "output array is not acceptable" in str(error):
+            return  # a plain array's own method refuses to write to one of Values
         if warned or not finite(expected) or not all(finite(setup[name]) for name in used):
             return
         raise Wrong(f"{type(error).__name__}: {error}, where floats give {expected!r}") from None
@@ -348,6 +351,8 @@ def check_gradient(case, used, inputs, ours):
     text, a0 = case.setup["text"], case.setup["a0"]
     if "tan2" in text and not all(finite(case.setup[name]) for name in ("a0", "a1", "a2")):
         return  # inf / inf
+    if "copysign" in text and not all(case.setup[name].all() for name in ("a0", "a1", "a2")):
+        return  # along one line it may be smooth, through a point where it is not
     if "clip" in text and np.isin(a0, (-1, 0, 1, 2)).any():
         return  # an element that is a limit
     chosen = (np.unique(case.setup[name]).size < case.setup[name].size for name in used)

@@ -78,7 +78,7 @@ def tables(m):
         "erfc": (m.erfc, lambda a: -2 / math.sqrt(math.pi) * m.exp(-a * a)),
         "sigmoid": (logistic, bell),
         "softplus": (lambda a: m.where(a > 0, a, 0.0) + m.log1p(m.exp(-abs(a))), logistic),
-        "relu": (lambda a: m.where(a > 0, a, 0.0), lambda a: m.where(a > 0, 1.0, 0.0)),
+        "relu": (lambda a: m.where(a < 0, 0.0, a), lambda a: m.where(a > 0, 1.0, 0.0)),
     }
 
     def angles(a, b):
