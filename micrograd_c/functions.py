@@ -143,7 +143,17 @@ def _of_numbers(function: Any) -> _Handler:
 
 
 def _on_objects(function: Any) -> _Handler:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        parameters = []
+    names = [x.name for x in parameters if x.kind is x.POSITIONAL_OR_KEYWORD]
+    flags = [x.name for x in parameters if isinstance(x.default, bool)]
+
     def handler(*args: Any, **keywords: Any) -> Any:
+        for name in flags:
+            if _holds_values({**dict(zip(names, args)), **keywords}.get(name)):
+                raise TypeError(f"{name}= must be True or False, not Values")
         return settled(function(*objects_in(args), **objects_in(keywords)))
 
     return handler
@@ -407,8 +417,9 @@ def _cumulative(ufunc: Any, start: float) -> _Handler:
             axis = 0
         result = ufunc.accumulate(x, axis=axis, dtype=dtype)
         if include_initial:
-            first = np.full_like(np.take(x, [0], axis=axis), start)
-            result = np.concatenate([first, result], axis=axis)
+            shape = list(x.shape)
+            shape[axis] = 1
+            result = np.concatenate([np.full(shape, start), result], axis=axis)
         return _put(out, result)
 
     return handler

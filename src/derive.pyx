@@ -198,13 +198,13 @@ cdef int32_t partial_node(Draft draft, int op, int k, int32_t a, int32_t b, int3
 # be infinite times 0.
 
 cdef bint is_singular(const Arrays *g, Py_ssize_t i) noexcept:
-    """Whether a partial of node i may be infinite, or nan, for finite operands."""
+    """Whether a partial of node i, or one of its own derivatives, may be infinite, or nan, for finite operands."""
     cdef double power
     if g.op[i] == OP_CHAIN:     # whose factors are what such partials are made of
         return True
     if (g.op[i] == OP_POWC or g.op[i] == OP_POW) and is_constant(g, g.rhs[i]):
         power = g.data[g.rhs[i]]
-        return not (power >= 1 or power == 0)
+        return not (power >= 0 and power == floor(power))    # of 1.5, the second
     return OP_INFO[g.op[i]].kind == SINGULAR
 
 
@@ -223,7 +223,7 @@ cdef object careful_nodes(const Arrays *g):
     cdef uint8_t *optional = <uint8_t *> address(optional_)     # is it beneath what chooses?
     for i in range(g.nodes):
         careful[i] = any_operand(g, i, infinite)
-        infinite[i] = careful[i] or OP_INFO[g.op[i]].kind == SINGULAR or OP_INFO[g.op[i]].kind == OVERFLOWS
+        infinite[i] = careful[i] or is_constant(g, i) and not fabs(g.data[i]) < INFINITY or OP_INFO[g.op[i]].kind == SINGULAR or OP_INFO[g.op[i]].kind == OVERFLOWS
     for i in range(g.nodes - 1, -1, -1):
         careful[i] = is_singular(g, i) or optional[i] and (careful[i] or OP_INFO[g.op[i]].kind == OVERFLOWS)
         if not optional[i] and OP_INFO[g.op[i]].kind != CHOOSES:
@@ -258,7 +258,7 @@ cdef int share_of(Draft draft, int op, bint careful, int32_t *partial, int32_t *
     """Replace the factors of partial * x by others, of which the first is 1, where it must not be a mere product."""
     if OP_INFO[op].kind == CHOOSES and op != OP_CHAIN and is_choice(&draft.made, partial[0]):
         partial[0], x[0] = 0, chosen(draft, partial[0], x[0])
-    elif careful and not is_constant(&draft.made, partial[0]):
+    elif careful and not (is_constant(&draft.made, partial[0]) and fabs(draft.made.data[partial[0]]) < INFINITY):
         partial[0], x[0] = 0, folded_op(draft, OP_CHAIN, partial[0], x[0])
     return 0
 

@@ -6,7 +6,7 @@
 # long as the arrays they were taken from.
 
 cimport cython
-from libc.math cimport fabs, INFINITY, signbit
+from libc.math cimport fabs, floor, INFINITY, signbit
 from libc.stdint cimport int8_t
 from libc.string cimport memcmp, memcpy
 

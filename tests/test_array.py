@@ -1461,3 +1461,17 @@ def test_reductions_of_nothing_with_a_start():
         assert type(found) is mg.Array
         assert found.values.tolist() == np.logaddexp.reduce(numbers, initial=0.5).tolist()
     assert np.logaddexp.reduce(mg.array([]), initial=0.5).data == 0.5
+
+
+def test_a_flag_is_no_value():
+    with pytest.raises(TypeError, match="increasing= must be True or False, not Values"):
+        np.vander(mg.array([2.0, 3.0]), increasing=mg.array([0.0]), N=2)
+    assert np.vander(mg.array([2.0, 3.0]), N=2, increasing=True).values.tolist() == [[1, 2], [1, 3]]
+
+
+@pytest.mark.skipif(not hasattr(np, "cumulative_sum"), reason="NumPy before 2.1")
+def test_cumulative_sums_of_nothing():
+    of_nothing = np.cumulative_sum(mg.array(np.empty(0)), include_initial=True)
+    assert of_nothing.values.tolist() == [0]
+    total = np.cumulative_sum(mg.array([1.0, 2.0]), include_initial=True)
+    assert total.values.tolist() == [0, 1, 3]

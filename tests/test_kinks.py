@@ -18,6 +18,8 @@ BRANCHES = {
     "1/x": lambda x: 1 / x,
     "cbrt": lambda x: x.cbrt(),
     "x**-0.5": lambda x: x**-0.5,
+    "x**1.5": lambda x: (x**1.5).atanh() * x**2.5,
+    "x/0": lambda x: mg.softmax([x / 0.0, x.tanh(), 1 / x])[1] * (x / 0.0),
     "x**x": lambda x: (x - 1) ** x,
     "x*(1/x)": lambda x: x * (1 / x),
     "tanh of nan": lambda x: ((x - 1).sqrt() * x).tanh().sin().sigmoid(),
