@@ -1,4 +1,4 @@
-"""Declares the extension module; everything else is in pyproject.toml.
+"""Declares the extension modules; everything else is in pyproject.toml.
 
 MICROGRAD_C_DEBUG=1 builds with bounds checks and assertions on every index,
 MICROGRAD_C_SANITIZE=1 with AddressSanitizer and UndefinedBehaviorSanitizer besides.
@@ -32,6 +32,7 @@ ENGINES = {
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
     + ["-mprefer-vector-width=512"],
 }
+INCLUDE = ["src/ops", "src/code", "src/program"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
@@ -39,6 +40,7 @@ class BuildExt(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.force = True  # what lies in build/ may come from other flags
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
@@ -47,7 +49,8 @@ class BuildExt(build_ext):
             if SANITIZE:
                 extension.extra_compile_args += SANITIZERS
                 extension.extra_link_args += SANITIZERS
-            extension.extra_objects = self.engines(extension.extra_compile_args)
+            if extension.name == "micrograd_c._graph":
+                extension.extra_objects = self.engines(extension.extra_compile_args)
         super().build_extensions()
 
     def engines(self, args):
@@ -60,25 +63,32 @@ class BuildExt(build_ext):
             if isa == "baseline":
                 macros.append(("X86_ENGINES", str(int(x86))))
             objects += self.compiler.compile(
-                ["src/lanes.c"],
+                ["src/code/lanes.c"],
                 output_dir=os.path.join(self.build_temp, isa),
                 macros=macros,
-                include_dirs=["src"],
+                include_dirs=INCLUDE,
                 extra_postargs=[*args, *LANES, *ENGINES[isa]] if unix else args,
             )
         return objects
 
 
-core = Extension(
-    "micrograd_c._core",
-    ["src/_core.pyx"],
-    include_dirs=["src"],
-    depends=sorted(str(path) for path in Path("src").glob("*.[hp]*")),
-    define_macros=MACROS,
-    libraries=["dl"] if sys.platform == "linux" else [],
-)
+def extension(name):
+    return Extension(
+        f"micrograd_c.{name}",
+        [f"src/{name}.pyx"],
+        include_dirs=INCLUDE,
+        depends=[str(path) for path in sorted(Path("src").rglob("*.*"))],
+        define_macros=MACROS,
+        libraries=["dl"] if sys.platform == "linux" else [],
+    )
+
 
 setup(
-    ext_modules=cythonize([core], include_path=["src"], build_dir="build"),
+    ext_modules=cythonize(
+        [extension("_graph"), extension("_core")],
+        include_path=["src", "."],
+        build_dir="build",
+        nthreads=os.cpu_count(),
+    ),
     cmdclass={"build_ext": BuildExt},
 )

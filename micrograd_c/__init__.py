@@ -30,14 +30,12 @@ try:
         dot,
         get_data,
         get_grad,
-        get_isa,
-        get_num_threads,
         set_data,
-        set_num_threads,
         shared,
         sum,
         where,
     )
+    from micrograd_c._graph import get_isa, get_num_threads, set_num_threads
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
         f"{__path__[0]} holds micrograd_c's source, not built for this Python:"

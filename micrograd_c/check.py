@@ -11,16 +11,14 @@ from micrograd_c._core import (
     Program,
     TraceError,
     Value,
-    adjoints,
     flat_results,
     integer_inputs,
     objects,
-    optimized,
     restored_program,
     set_debug_nans,
     shared,
-    tangents,
 )
+from micrograd_c._graph import adjoints, optimized, tangents
 from micrograd_c.program import CAPTURED, INPUT, parameter_names
 from micrograd_c.transform import NONE, compiled_function
 

@@ -7,15 +7,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from micrograd_c._core import (
-    Graph,
-    Program,
-    Value,
-    first_made,
-    optimized,
-    retraced,
-    set_debug_nans,
-)
+from micrograd_c._core import Program, Value, retraced, set_debug_nans
+from micrograd_c._graph import Graph, first_made, optimized
 
 __all__ = ["debug_nans"]
 

@@ -1,7 +1,7 @@
 """What a function could read outside of itself, which a compiled function is guarded against.
 
 `outside` goes through it before the function is traced, and makes one check for each object that
-holds some of it. The core compares them before each replay, see src/guards.pyx.
+holds some of it. The core compares them before each replay, see src/program/guards.pyx.
 
 What is looked at: the globals and closure cells that the function names, its defaults, and so on
 for the Python functions and methods of the user's that it names; from there, and from `self`, the

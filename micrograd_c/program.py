@@ -1,4 +1,4 @@
-"""Compiled programs: what needs no speed. The rest is in the core, src/program.pyx."""
+"""Compiled programs: what needs no speed. The rest is in the core, src/program/program.pyx."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, overload
 
 from micrograd_c import autograd
 from micrograd_c._core import (
-    OP_NAMES,
     OPS,
     Function,
     Program,
@@ -22,6 +21,7 @@ from micrograd_c._core import (
     replayed,
     restored_program,
 )
+from micrograd_c._graph import OP_NAMES
 
 __all__ = ["compile", "load"]
 

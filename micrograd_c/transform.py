@@ -22,12 +22,9 @@ from typing import Any
 from micrograd_c._core import (
     Function,
     Program,
-    adjoints,
     assembled,
     assembled_result,
     chosen_arguments,
-    column_colours,
-    dependencies,
     derived,
     end_of,
     evaluated,
@@ -38,14 +35,13 @@ from micrograd_c._core import (
     gradient_at,
     numbers_alone,
     operands_like,
-    optimized,
     outcome,
     point,
     result_and_aux,
     spec_and_leaves,
     spec_text,
-    tangents,
 )
+from micrograd_c._graph import adjoints, column_colours, dependencies, optimized, tangents
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from micrograd_c._core import OP_NAMES, Reference, StaleTraceError, Traced, Value
+from micrograd_c._core import Reference, StaleTraceError, Traced, Value
+from micrograd_c._graph import OP_NAMES
 from micrograd_c.lines import record_lines
 from micrograd_c.program import CAPTURED, CONSTANT, FIRST_NARY, INPUT
 

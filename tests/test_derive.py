@@ -35,7 +35,7 @@ from test_passes import (
     z,
 )
 
-from micrograd_c import Value, _core
+from micrograd_c import Value, _core, _graph
 from micrograd_c._core import OPS
 
 mp = pytest.importorskip("mpmath").mp.clone()
@@ -58,7 +58,7 @@ def evaluated(g, numbers, plain=None):
     """
     values = []
     for n in range(len(g.op)):
-        name = _core.OP_NAMES[g.op[n]]
+        name = _graph.OP_NAMES[g.op[n]]
         given = [values[q] for q in operands(g, n)]
         if name == "leaf":
             constant = mp.mpf(float(g.data[n]))
@@ -110,8 +110,8 @@ def derivatives(g, *directions):
 
 def run(g, seeds=()):
     """The outputs of a graph, whose inputs are NUMBERS and seeds, replayed."""
-    g = _core.reachable(_core.share(g))
-    _core.check_graph(g, INPUTS + len(seeds), len(PARAMETERS))
+    g = _graph.reachable(_graph.share(g))
+    _graph.check_graph(g, INPUTS + len(seeds), len(PARAMETERS))
     spec = ("f", "f", "f", "i", *["f"] * len(seeds))
     results = (("a", (len(g.outputs),), "f"),)
     program = _core.restored_program(g, PARAMETERS, spec, results, {}, (), True)
@@ -135,13 +135,13 @@ def forward(g, first=INPUTS):
     """The tangents of g, of `first` inputs, along a direction that is given as three more."""
     direction = np.full(first, NONE, np.int32)
     direction[:3] = first + np.arange(3)
-    return new(_core.tangents(g, [direction]), g)
+    return new(_graph.tangents(g, [direction]), g)
 
 
 def reverse(g, first=INPUTS):
     """The adjoints of x, y, z in g, of `first` inputs, for heads that are given as more."""
     heads = first + np.arange(len(g.outputs), dtype=np.int32)
-    return new(_core.adjoints(g, np.arange(first) < 3, [heads]), g)
+    return new(_graph.adjoints(g, np.arange(first) < 3, [heads]), g)
 
 
 def close(got, expected, scale=1.0):
@@ -151,7 +151,7 @@ def close(got, expected, scale=1.0):
 
 
 whole = st.lists(st.integers(-3, 3), min_size=3, max_size=3)
-made = graphs().map(_core.share)  # an input is one leaf, as in what was traced
+made = graphs().map(_graph.share)  # an input is one leaf, as in what was traced
 
 
 def gentle(g):
@@ -227,14 +227,14 @@ def test_third_derivatives(g, u):
 def test_outputs_stay_in_front_and_passes_change_nothing(g):
     size = len(g.outputs)
     unit = [sources(*(ONE if k == j else NONE for k in range(4))) for j in range(3)]
-    pushed = _core.tangents(g, unit)
+    pushed = _graph.tangents(g, unit)
     heads = [sources(*(ONE if k == j else NONE for k in range(size))) for j in range(size)]
-    pulled = _core.adjoints(g, FLOATS, heads)
+    pulled = _graph.adjoints(g, FLOATS, heads)
     for derived in (pushed, pulled):
         assert len(derived.outputs) == size + 3 * size
         assert derived.outputs[:size].tolist() == g.outputs.tolist()
         assert all(p[: len(q)].tobytes() == q.tobytes() for p, q in zip(derived, g))
-        after = _core.optimized(derived)
+        after = _graph.optimized(derived)
         assert np.allclose(run(after), run(derived), rtol=1e-9, atol=1e-9)
     by_column, by_row = run(new(pushed, g)), run(new(pulled, g))
     size_of_all = 1 + np.abs(by_column).max()
@@ -246,8 +246,8 @@ def test_outputs_stay_in_front_and_passes_change_nothing(g):
 def test_inputs_that_are_not_wanted_are_left_out(g, mask):
     wanted = np.array([*mask, False], np.uint8)
     heads = sources(ONE, *[NONE] * (len(g.outputs) - 1))
-    some = new(_core.adjoints(g, wanted, [heads]), g)
-    every = new(_core.adjoints(g, FLOATS, [heads]), g)
+    some = new(_graph.adjoints(g, wanted, [heads]), g)
+    every = new(_graph.adjoints(g, FLOATS, [heads]), g)
     assert len(some.outputs) == sum(mask)
     assert np.array_equal(run(some), run(every)[np.array(mask)])
 
@@ -286,27 +286,27 @@ def test_inputs_that_are_not_wanted_are_left_out(g, mask):
 def test_no_more_than_needed(expression, tangent, adjoint):
     g = graph(expression)
     of_x = sources(ONE, NONE, NONE, NONE)
-    found = _core.optimized(new(_core.tangents(g, [of_x]), g))
+    found = _graph.optimized(new(_graph.tangents(g, [of_x]), g))
     assert shown(found) == tangent
     by_x = np.array([1, 0, 0, 0], np.uint8)
-    found = _core.optimized(new(_core.adjoints(g, by_x, [sources(ONE)]), g))
+    found = _graph.optimized(new(_graph.adjoints(g, by_x, [sources(ONE)]), g))
     assert shown(found) == adjoint
 
 
 def test_no_direction_and_no_head_add_nothing():
     g = graph(x * y, -x)
-    for derived in (_core.tangents(g, []), _core.adjoints(g, FLOATS, [])):
+    for derived in (_graph.tangents(g, []), _graph.adjoints(g, FLOATS, [])):
         assert derived.outputs.tolist() == g.outputs.tolist()
     empty = graph()
-    assert len(_core.tangents(empty, [SEEDS]).outputs) == 0
-    none = _core.adjoints(empty, FLOATS, [sources()])
+    assert len(_graph.tangents(empty, [SEEDS]).outputs) == 0
+    none = _graph.adjoints(empty, FLOATS, [sources()])
     assert run(none).tolist() == [0.0] * 3
 
 
 def test_an_output_that_repeats_counts_as_often_as_it_stands():
     square = x * x
     g = graph(square, square, x)
-    found = run(new(_core.adjoints(g, FLOATS, [sources(ONE, ONE, ONE)]), g))
+    found = run(new(_graph.adjoints(g, FLOATS, [sources(ONE, ONE, ONE)]), g))
     assert found.tolist() == [4 * NUMBERS[0] + 1, 0, 0]
 
 
@@ -318,8 +318,8 @@ def test_a_gradient_costs_a_few_times_its_function():
             product, chain = product * (y + k), Node("tanh", chain)
         for expression in (product, chain):
             g = graph(expression)
-            assert len(_core.adjoints(g, FLOATS, [sources(ONE)]).op) < 20 * len(g.op)
-            assert len(_core.tangents(g, [SEEDS]).op) < 20 * len(g.op)
+            assert len(_graph.adjoints(g, FLOATS, [sources(ONE)]).op) < 20 * len(g.op)
+            assert len(_graph.tangents(g, [SEEDS]).op) < 20 * len(g.op)
 
 
 def test_deep_graphs_are_differentiated_without_recursion():
@@ -327,7 +327,7 @@ def test_deep_graphs_are_differentiated_without_recursion():
     for _ in range(30_000):
         deep = Node("sin", deep)
     g = graph(deep)
-    pulled = run(new(_core.adjoints(g, FLOATS, [sources(ONE)]), g))
+    pulled = run(new(_graph.adjoints(g, FLOATS, [sources(ONE)]), g))
     v = start = Value(NUMBERS[0])
     for _ in range(30_000):
         v = v.sin()
@@ -342,7 +342,7 @@ def inputs_of(g, wanted):
     """For each output the inputs that it may have a derivative by: sets, node by node."""
     found = []
     for n in range(len(g.op)):
-        name, before = _core.OP_NAMES[g.op[n]], operands(g, n)
+        name, before = _graph.OP_NAMES[g.op[n]], operands(g, n)
         if g.op[n] == LEAF:
             number = int(g.rhs[n])
             found.append({number} if g.lhs[n] == INPUT and wanted[number] else set())
@@ -355,7 +355,7 @@ def inputs_of(g, wanted):
 
 
 def pattern_of(g, wanted=FLOATS):
-    starts, inputs = _core.dependencies(g, np.array(wanted, np.uint8))
+    starts, inputs = _graph.dependencies(g, np.array(wanted, np.uint8))
     assert starts[0] == 0 and starts[-1] == len(inputs) and len(starts) == len(g.outputs) + 1
     return [inputs[p:q].tolist() for p, q in itertools.pairwise(starts)]
 
@@ -411,7 +411,7 @@ def check_colouring(rows, columns):
     """The colours of a pattern given as a list of the columns of each row."""
     starts = np.cumsum([0, *map(len, rows)])
     indices = np.array([j for row in rows for j in row], np.int32)
-    colours = _core.column_colours(starts, indices, columns)
+    colours = _graph.column_colours(starts, indices, columns)
     assert colours.dtype == np.int32 and colours.shape == (columns,)
     assert colours.min(initial=0) >= 0
     for row in rows:
@@ -475,6 +475,6 @@ def test_a_dense_row_among_many():
 
 
 def test_the_memory_of_a_pattern_is_its_own():
-    starts, inputs = _core.dependencies(graph(x * y, z), FLOATS)
+    starts, inputs = _graph.dependencies(graph(x * y, z), FLOATS)
     starts[:], inputs[:] = 0, 0
     assert pattern_of(graph(x * y, z)) == [[0, 1], [2]]

@@ -11,16 +11,20 @@ from pathlib import Path
 import pytest
 
 import micrograd_c
-from micrograd_c import _core
+from micrograd_c import _core, _graph
 
 MODULES = [micrograd_c] + [
     importlib.import_module(f"micrograd_c.{module.name}")
     for module in pkgutil.iter_modules(micrograd_c.__path__)
-    if module.name not in ("__main__", "_core")
+    if module.name not in ("__main__", "_core", "_graph")
 ]
 COMPILED = {
     f"{owner}.{name}": item
-    for owner, names in (("_core", vars(_core)), ("Value", vars(micrograd_c.Value)))
+    for owner, names in (
+        ("_core", vars(_core)),
+        ("_graph", vars(_graph)),
+        ("Value", vars(micrograd_c.Value)),
+    )
     for name, item in names.items()
     if ">>>" in (inspect.getdoc(item) or "")
 }
@@ -36,7 +40,7 @@ def test_examples_in_modules(module):
 @pytest.mark.parametrize("name", COMPILED)
 def test_examples_in_the_core(name):
     text = inspect.getdoc(COMPILED[name])
-    test = doctest.DocTestParser().get_doctest(text, dict(vars(_core)), name, None, 0)
+    test = doctest.DocTestParser().get_doctest(text, {**vars(_graph), **vars(_core)}, name, None, 0)
     assert test.examples
     assert doctest.DocTestRunner().run(test).failed == 0
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import micrograd_c as mg
-from micrograd_c import Value, _core, nn, tape
+from micrograd_c import Value, _core, _graph, nn, tape
 from micrograd_c.lines import record_lines
 
 
@@ -22,7 +22,7 @@ def lines_of(function, *args):
         run = _core.retraced(program, numbers)
     assert [np.array_equal(x, y) for x, y in zip(run.graph, program.graph)] == [True] * 6
     return [
-        (_core.OP_NAMES[op], lines.of(node).split(": ", 1)[1])
+        (_graph.OP_NAMES[op], lines.of(node).split(": ", 1)[1])
         for op, node in zip(run.graph.op.tolist(), run.origin.tolist())
         if op
     ]

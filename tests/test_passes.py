@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from reference import call, same
 
 import micrograd_c
-from micrograd_c import Value, _core
-from micrograd_c._core import OPS, Graph
+from micrograd_c import Value, _graph
+from micrograd_c._core import OPS
+from micrograd_c._graph import Graph
 
-OP = {name: code for code, name in enumerate(_core.OP_NAMES)}
+OP = {name: code for code, name in enumerate(_graph.OP_NAMES)}
 LEAF, DOT, WHERE, TAKE, PLAIN = (OP[name] for name in ("leaf", "dot", "where", "take", "plain"))
 CONSTANT, INPUT, CAPTURED = range(3)
 ARITY = {op.name: op.arity for op in OPS}
@@ -128,7 +129,7 @@ def shown(g):
     """The outputs as text; dot(x y, 1 z; a) is x*y + 1*z + a."""
 
     def text(n):
-        name = _core.OP_NAMES[g.op[n]]
+        name = _graph.OP_NAMES[g.op[n]]
         if g.op[n] == LEAF:
             return f"{g.data[n]:g}" if g.lhs[n] == CONSTANT else NAMES[g.lhs[n]][g.rhs[n]]
         if g.op[n] != DOT:
@@ -173,7 +174,7 @@ def evaluate(g):
             of_kind = {CONSTANT: [Value(g.data[n])], INPUT: numbers, CAPTURED: parameters}
             values.append(of_kind[g.lhs[n]][g.rhs[n]])
         else:
-            values.append(value_of(_core.OP_NAMES[g.op[n]], [values[q] for q in operands(g, n)]))
+            values.append(value_of(_graph.OP_NAMES[g.op[n]], [values[q] for q in operands(g, n)]))
     outputs = [values[k] for k in g.outputs]
     micrograd_c.dot(outputs, [1.0, -0.5, 0.25, 2.0][: len(outputs)]).backward()
     scale = 1 + max(max(abs(v.grad), abs(v.data)) for v in [*values, *numbers, *parameters])
@@ -182,7 +183,7 @@ def evaluate(g):
 
 
 def assert_equivalent(after, before):
-    _core.check_graph(after, len(NUMBERS), len(PARAMETERS))
+    _graph.check_graph(after, len(NUMBERS), len(PARAMETERS))
     assert len(after.edges) == after.rhs[after.op >= PLAIN].sum()
     (results, _), (expected, scale) = evaluate(after), evaluate(before)
     for got, wanted in zip(results, expected, strict=True):
@@ -258,19 +259,19 @@ def graphs(draw):
 
 
 def separate_by(mask):
-    return lambda g: _core.separate(g, _core.varying(g, mask))
+    return lambda g: _graph.separate(g, _graph.varying(g, mask))
 
 
 def group_by(g, mask):
-    return _core.group_terms(g, _core.varying(g, mask))
+    return _graph.group_terms(g, _graph.varying(g, mask))
 
 
 masks = st.lists(st.booleans(), min_size=4, max_size=4)
 PASSES = {
-    "reachable": _core.reachable,
-    "fold_constants": _core.fold_constants,
-    "share": _core.share,
-    "fuse_sums": _core.fuse_sums,
+    "reachable": _graph.reachable,
+    "fold_constants": _graph.fold_constants,
+    "share": _graph.share,
+    "fuse_sums": _graph.fuse_sums,
     "group_terms": lambda g: group_by(g, [1, 0, 1, 0]),
     "separate": separate_by([1, 0, 1, 0]),
 }
@@ -289,8 +290,8 @@ def test_results_and_gradients_stay(apply, g):
 @given(graphs())
 def test_a_second_time_changes_nothing(apply, g):
     # fuse_sums takes no dot of one pair for a product, and counts the uses by needless nodes.
-    once = _core.reachable(apply(_core.reachable(_core.fold_constants(g))))
-    assert equal(_core.reachable(apply(once)), once)
+    once = _graph.reachable(apply(_graph.reachable(_graph.fold_constants(g))))
+    assert equal(_graph.reachable(apply(once)), once)
 
 
 @given(graphs(), st.lists(st.sampled_from([*PASSES.values()]), max_size=8))
@@ -324,14 +325,14 @@ def test_outputs_may_be_leaves_and_repeat(apply):
 def test_reachable_drops_what_no_output_needs():
     g = graph(x + y, a * b, dot((z, c), addend=x))
     g = g._replace(outputs=g.outputs[:1])
-    after = _core.reachable(g)
+    after = _graph.reachable(g)
     assert equal(after, graph(x + y))
 
 
 @given(graphs(), st.data())
 def test_reachable_keeps_nothing_else(g, data):
     g = g._replace(outputs=g.outputs[: data.draw(st.integers(0, len(g.outputs)))])
-    after = _core.reachable(g)
+    after = _graph.reachable(g)
     needed, stack = {0}, after.outputs.tolist()
     while stack:
         needed.add(stack[-1])
@@ -445,7 +446,7 @@ def test_reachable_keeps_nothing_else(g, data):
     ids=lambda p: shown(graph(p)) if isinstance(p, Node) else None,
 )
 def test_folding(expression, expected):
-    assert shown(_core.fold_constants(graph(expression))) == expected
+    assert shown(_graph.fold_constants(graph(expression))) == expected
 
 
 @pytest.mark.parametrize(
@@ -472,7 +473,7 @@ def test_folding(expression, expected):
     ids=lambda p: shown(graph(p)),
 )
 def test_constants_follow_ieee_754(expression, expected):
-    after = _core.reachable(_core.fold_constants(graph(expression)))
+    after = _graph.reachable(_graph.fold_constants(graph(expression)))
     (out,) = after.outputs
     assert after.op[out] == LEAF and after.lhs[out] == CONSTANT
     assert same(after.data[out], expected)
@@ -485,14 +486,14 @@ def test_every_operation_is_folded_to_the_eager_number(op):
         numbers = [1.25]
     elif op.arity == 1:
         numbers = [0.5]
-    after = _core.reachable(_core.fold_constants(graph(Node(op.name, *numbers))))
+    after = _graph.reachable(_graph.fold_constants(graph(Node(op.name, *numbers))))
     assert len(after.op) <= 2
     assert after.data[after.outputs[0]] == call(op.name, *map(Value, numbers)).data
 
 
 def test_pythons_sum_starts_from_nothing():
     g = graph(sum(p * q for p, q in [(a, x), (b, y), (c, z)]))
-    assert shown(_core.fuse_sums(_core.fold_constants(g))) == "dot(a x, b y, c z)"
+    assert shown(_graph.fuse_sums(_graph.fold_constants(g))) == "dot(a x, b y, c z)"
 
 
 # ---- share
@@ -536,22 +537,22 @@ def test_pythons_sum_starts_from_nothing():
     ids=lambda p: shown(graph(*p)) if isinstance(p, list) else None,
 )
 def test_sharing(expressions, same_node):
-    after = _core.share(graph(*expressions))
+    after = _graph.share(graph(*expressions))
     assert len(set(after.outputs.tolist())) == (1 if same_node else len(expressions))
     shown_before = [shown(graph(p)) for p in expressions]
     assert shown(after) == ", ".join(shown_before[:1] * 2 if same_node else shown_before)
 
 
 def test_a_constant_one_becomes_node_0():
-    assert _core.share(graph(lift(1.0) * x)).lhs[-1] == 0
+    assert _graph.share(graph(lift(1.0) * x)).lhs[-1] == 0
 
 
 @given(graphs())
 def test_share_leaves_no_two_nodes_alike(g):
-    after = _core.share(g)
+    after = _graph.share(g)
     seen = set()
     for n in range(len(after.op)):
-        name, parents = _core.OP_NAMES[after.op[n]], operands(after, n)
+        name, parents = _graph.OP_NAMES[after.op[n]], operands(after, n)
         if after.op[n] == LEAF:
             parents = [after.lhs[n], after.rhs[n], after.data[n].tobytes()]
         key = (name, *(sorted(parents) if name in ("add", "mul") else parents))
@@ -634,7 +635,7 @@ def test_share_leaves_no_two_nodes_alike(g):
 )
 def test_fusing(expression, expected):
     g = graph(expression)
-    after = _core.fuse_sums(g)
+    after = _graph.fuse_sums(g)
     assert shown(after) == expected
     assert_equivalent(after, g)
 
@@ -650,26 +651,26 @@ def test_fusing(expression, expected):
     ],
 )
 def test_what_is_used_elsewhere_stays_a_node(make, expected):
-    assert shown(_core.fuse_sums(graph(*make(x * y)))) == expected
+    assert shown(_graph.fuse_sums(graph(*make(x * y)))) == expected
 
 
 def test_a_sum_used_twice_is_fused_once():
     s = x * y + z
-    after = _core.fuse_sums(graph(s + a, s + b))
+    after = _graph.fuse_sums(graph(s + a, s + b))
     assert shown(after) == "add(dot(x y; z), a), add(dot(x y; z), b)"
     assert sum(after.op == DOT) == 1
 
 
 def test_an_output_stays_a_node():
     s = x + y
-    assert shown(_core.fuse_sums(graph(s, s + z))) == "add(x, y), add(add(x, y), z)"
+    assert shown(_graph.fuse_sums(graph(s, s + z))) == "add(x, y), add(add(x, y), z)"
 
 
 def test_sums_subtracted_many_times_need_one_minus_one():
-    after = _core.reachable(_core.fuse_sums(graph(x - y - z, a - b - c)))
+    after = _graph.reachable(_graph.fuse_sums(graph(x - y - z, a - b - c)))
     assert shown(after) == "dot(-1 y, -1 z; x), dot(-1 b, -1 c; a)"
     assert sum(after.data == -1) == 1
-    after = _core.fuse_sums(graph(Node("exp", -1), x - y - z))
+    after = _graph.fuse_sums(graph(Node("exp", -1), x - y - z))
     assert sum(after.data == -1) == 1
 
 
@@ -690,7 +691,7 @@ def test_the_neurons_of_a_layer_come_out_alike(style):
     weights = [[Node("leaf", CAPTURED, 6 * n + k) for k in range(6)] for n in range(4)]
     layer = [neuron(w[:5], inputs, w[5], style) for w in weights]
     g = graph(*inputs, *itertools.chain(*weights), *layer)
-    after = _core.reachable(_core.fuse_sums(_core.fold_constants(g)))
+    after = _graph.reachable(_graph.fuse_sums(_graph.fold_constants(g)))
     edges = [edges_of(after, n) for n in after.outputs[-4:]]
     first_input, first_weight = 1, 6
     assert edges == [
@@ -723,14 +724,14 @@ def differentiable(g, n):
 
 @given(graphs(), masks)
 def test_varying(g, mask):
-    flags = _core.varying(g, mask)
+    flags = _graph.varying(g, mask)
     assert flags.dtype == np.uint8
     assert flags.tolist() == depends(g, lambda kind, number: kind == INPUT and mask[number])
 
 
 @given(graphs(), masks, st.booleans())
 def test_active(g, wanted, captured):
-    flags = _core.active(g, np.array(wanted), captured)
+    flags = _graph.active(g, np.array(wanted), captured)
     assert flags.dtype == np.uint8
     assert flags.tolist() == depends(
         g,
@@ -762,24 +763,24 @@ def test_active(g, wanted, captured):
 )
 def test_by_x_alone(expression, varies, has_derivative):
     g = graph(expression)
-    assert _core.varying(g, [1, 0, 0, 0])[-1] == varies
-    assert _core.active(g, [1, 0, 0, 0], False)[-1] == has_derivative
+    assert _graph.varying(g, [1, 0, 0, 0])[-1] == varies
+    assert _graph.active(g, [1, 0, 0, 0], False)[-1] == has_derivative
 
 
 def test_captured_numbers_do_not_vary_but_may_be_active():
     g = graph(a * b)
-    assert not _core.varying(g, [1, 1, 1, 1]).any()
-    assert _core.active(g, [0, 0, 0, 0], True)[-1]
-    assert not _core.active(g, [0, 0, 0, 0], False)[-1]
+    assert not _graph.varying(g, [1, 1, 1, 1]).any()
+    assert _graph.active(g, [0, 0, 0, 0], True)[-1]
+    assert not _graph.active(g, [0, 0, 0, 0], False)[-1]
 
 
 def test_flags_for_too_few_inputs():
     with pytest.raises(ValueError, match="input 2"):
-        _core.varying(graph(x + z), [1, 1])
+        _graph.varying(graph(x + z), [1, 1])
     with pytest.raises(ValueError, match="input 2"):
-        _core.active(graph(x + z), [1, 1], True)
+        _graph.active(graph(x + z), [1, 1], True)
     with pytest.raises(ValueError, match="length 4"):
-        _core.separate(graph(x + z), [1, 1])
+        _graph.separate(graph(x + z), [1, 1])
 
 
 # ---- separate: here x and y vary
@@ -823,13 +824,13 @@ def test_separating(expression, expected):
 def test_separate_leaves_pairs_of_one_kind(g, mask):
     after = separate_by(mask)(g)
     assert_equivalent(after, g)
-    varies = _core.varying(after, mask)
+    varies = _graph.varying(after, mask)
     for n in range(len(after.op)):
         if after.op[n] == DOT and varies[n]:
             pairs = edges_of(after, n)[: after.rhs[n] // 2 * 2]
             kinds = {(varies[p], varies[q]) for p, q in zip(pairs[::2], pairs[1::2])}
             assert kinds in ({(0, 1)}, {(1, 1)})
-    before = _core.varying(g, mask)
+    before = _graph.varying(g, mask)
     assert varies[after.outputs].tolist() == before[g.outputs].tolist()
 
 
@@ -897,8 +898,8 @@ def test_grouping_keeps_every_term_in_the_order_of_its_kind(terms, addend, folde
     factors = [x, a, Node("sin", x), Node("exp", y), lift(1.0)]
     expression = long_dot(*((n, (factors[k], z)) for n, k in terms), addend=addend)
     assume(expression.operands)
-    g = _core.share(graph(expression, expression))
-    g = _core.fold_constants(g) if folded else g
+    g = _graph.share(graph(expression, expression))
+    g = _graph.fold_constants(g) if folded else g
     after = group_by(g, mask)
     assert_equivalent(after, g)
     assert equal(group_by(after, mask), after)
@@ -930,10 +931,10 @@ def test_short_dots_of_one_make_are_divided_where_there_are_many(addend):
 
 def assert_results(after, before):
     """As assert_equivalent, one output at a time."""
-    _core.check_graph(after, len(NUMBERS), len(PARAMETERS))
+    _graph.check_graph(after, len(NUMBERS), len(PARAMETERS))
     for k in range(len(before.outputs)):
         one, other = (g._replace(outputs=g.outputs[k : k + 1]) for g in (after, before))
-        assert_equivalent(_core.reachable(one), _core.reachable(other))
+        assert_equivalent(_graph.reachable(one), _graph.reachable(other))
 
 
 # ---- 10^6 nodes: what were quadratic would not end, what recursed would crash
@@ -980,11 +981,11 @@ BIG = {
 
 @pytest.mark.parametrize("g", BIG.values(), ids=BIG)
 def test_a_million_nodes(g):
-    _core.check_graph(g, 1, 0)
-    for apply in (_core.share, separate_by([1])):
+    _graph.check_graph(g, 1, 0)
+    for apply in (_graph.share, separate_by([1])):
         assert len(apply(g).op) <= len(g.op)
-    after = _core.reachable(_core.fuse_sums(_core.fold_constants(g)))
-    _core.check_graph(after, 1, 0)
+    after = _graph.reachable(_graph.fuse_sums(_graph.fold_constants(g)))
+    _graph.check_graph(after, 1, 0)
     out = after.outputs[0]
     if g is BIG["add"] or g is BIG["add from the right"]:
         assert len(after.op) == 3 and after.rhs[out] == 2 * MANY + 1
@@ -1001,8 +1002,8 @@ def test_a_million_nodes(g):
     else:
         assert equal(after, g)
     assert (
-        _core.varying(after, [1])[out]
-        == _core.active(after, [1], False)[out]
+        _graph.varying(after, [1])[out]
+        == _graph.active(after, [1], False)[out]
         == (after.lhs[1] == INPUT)
     )
 
@@ -1013,8 +1014,8 @@ def test_one_dot_of_a_million_pairs():
     numbers = [0, *np.arange(n) // 2, 2 * n]
     pairs = np.repeat(np.arange(1, n + 1), 2)
     g = graph_of(ops, kinds, numbers, [1.0, *[0.0] * (n + 1)], pairs, [n + 1])
-    _core.check_graph(g, n // 2, n // 2)
-    for apply in (_core.reachable, _core.fold_constants, _core.share, _core.fuse_sums):
+    _graph.check_graph(g, n // 2, n // 2)
+    for apply in (_graph.reachable, _graph.fold_constants, _graph.share, _graph.fuse_sums):
         assert equal(apply(g), g)
     after = separate_by(np.ones(n // 2))(g)
     assert after.op.tolist()[-2:] == [DOT, DOT] and after.rhs.tolist()[-2:] == [n, n + 1]
@@ -1031,7 +1032,7 @@ def test_a_million_equal_nodes_become_one():
         [],
         np.arange(n + 1, 2 * n + 1),
     )
-    after = _core.share(g)
+    after = _graph.share(g)
     assert len(after.op) == 3 and set(after.outputs.tolist()) == {2}
 
 
@@ -1121,7 +1122,7 @@ def edge(g, name, k):
 )
 def test_damage_is_named(damage, message):
     with pytest.raises(ValueError, match=message):
-        _core.check_graph(damage(WHOLE), 4, 3)
+        _graph.check_graph(damage(WHOLE), 4, 3)
 
 
 def misaligned(array):
@@ -1143,12 +1144,12 @@ def overlapping(g):
 
 
 def test_a_sound_graph_passes():
-    assert _core.check_graph(WHOLE, 4, 3) is None
-    _core.check_graph(graph(), 0, 0)
+    assert _graph.check_graph(WHOLE, 4, 3) is None
+    _graph.check_graph(graph(), 0, 0)
     with pytest.raises(ValueError, match="input number 3 of 3"):
-        _core.check_graph(WHOLE, 3, 3)
+        _graph.check_graph(WHOLE, 3, 3)
     with pytest.raises(ValueError, match="captured number 1 of 1"):
-        _core.check_graph(WHOLE, 4, 1)
+        _graph.check_graph(WHOLE, 4, 1)
 
 
 def is_sound(g, inputs, captured):
@@ -1160,7 +1161,7 @@ def is_sound(g, inputs, captured):
     for k in range(n):
         if op[k] not in OP.values() or op[k] in (OP["nary"], OP["sum"]):
             return False
-        name = _core.OP_NAMES[op[k]]
+        name = _graph.OP_NAMES[op[k]]
         if data[k] != 0 and (op[k], lhs[k]) != (LEAF, CONSTANT):
             return False
         if name == "leaf":
@@ -1215,14 +1216,14 @@ def test_what_passes_the_check_is_safe_for_every_pass(g, damages):
         g = changed(g, field, at % length, number)
     if not is_sound(g, 4, 3):
         with pytest.raises(ValueError):
-            _core.check_graph(g, 4, 3)
+            _graph.check_graph(g, 4, 3)
         return
-    _core.check_graph(g, 4, 3)
+    _graph.check_graph(g, 4, 3)
     for apply in PASSES.values():
         after = apply(g)
         assert is_sound(after, 4, 3)
-        _core.check_graph(after, 4, 3)
-    _core.active(g, [1, 0, 1, 0], True)
+        _graph.check_graph(after, 4, 3)
+    _graph.active(g, [1, 0, 1, 0], True)
 
 
 # ---- Graph

@@ -312,35 +312,15 @@ class shared:
         return f'shared({self.value!r})'
 
 
-cdef class Columns:
-    """The numbers of some inputs that are mapped: an array of a row a sample, a column an input, or other steps."""
-    cdef Py_ssize_t first, count    # the inputs: from number `first` on
-    cdef Py_ssize_t to_input, to_sample     # how far the next input, and the next sample are, in doubles
-    cdef object rows                # the array, or where the numbers are from
-    cdef const double *numbers
-
-
-cdef Columns columns_of(Py_ssize_t first, Py_ssize_t count, object rows):
-    cdef Columns columns = Columns.__new__(Columns)
-    columns.first, columns.count, columns.rows = first, count, rows
-    columns.to_input, columns.to_sample = 1, count
-    columns.numbers = <const double *> address(rows)
-    return columns
-
-
-cdef class Samples:
+cdef class Samples(Batch):
     """The arguments of a mapped call: the signature of one sample, and where each sample's numbers are."""
     cdef Inputs one         # the first sample (of Values, only those that are shared)
-    cdef Py_ssize_t count   # of samples; -1: not known yet
     cdef bint unknown       # an empty list: nothing tells what a sample looks like
     cdef object counted     # the argument that told
-    cdef list columns       # Columns, of the inputs that are mapped
     cdef list values        # (number of the input, sample, Value)
 
     def __cinit__(self):
         self.one = Inputs.__new__(Inputs)
-        self.count = -1
-        self.columns = []
         self.values = []
 
 
@@ -475,6 +455,7 @@ cdef Samples samples_of(tuple args, dict keywords, object names):
             take_samples_apart(into, keywords[name], 0)
     if into.count < 0:
         raise ValueError('no argument has a sample axis: at least one must be an array or a list')
+    into.numbers = into.one.numbers
     return into
 
 

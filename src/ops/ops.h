@@ -32,7 +32,7 @@ static inline double logistic(double a) {
 }
 
 /* Formulas of partials that are too long for a line of the table: name, parameters, value. Their text, like
- * that of the table, is read where programs are differentiated (derive.pyx): an expression, each, of numbers,
+ * that of the table, is read where programs are differentiated (graph/partials.pyx): an expression, each, of numbers,
  * operators, comparisons, one `? :` on the outside, and functions that are formulas or values of the table. */
 #define FORMULAS(F) \
 /* 1 / cosh(x)^2 from e = exp(-2|x|) */                                                                       \
@@ -103,7 +103,7 @@ X(HYPOT,    hypot,    "hypot",    2, hypot(a, b),        hypot_partial(a, v),   
 X(MIN,      min,      "min",      2, b < a || (!(b == b) && a == a) ? b : a, !(b < a) && !nan_alone(a, b), b < a || nan_alone(a, b), NULL, CHOOSES)\
 X(MAX,      max,      "max",      2, b > a || (!(b == b) && a == a) ? b : a, !(b > a) && !nan_alone(a, b), b > a || nan_alone(a, b), NULL, CHOOSES)
 
-/* What derivatives that are graphs need (derive.pyx), and nobody calls. */
+/* What derivatives that are graphs need (graph/derive.pyx), and nobody calls. */
 #define DERIVED_OPS(X) \
 /* the product of the chain rule: what an adjoint of 0 is multiplied with, be it infinite, contributes nothing */                    \
 X(CHAIN,    chain,    "*",        2, a == 0 || b == 0 ? 0 : a * b, b,                a,                         NULL,  CHOOSES)

@@ -194,7 +194,7 @@ def evaluated_along(Program program, Inputs inputs, directions):
         return numpy.empty((len(program.graph.outputs), 0))
     samples.one = joined((inputs,))
     take_array_apart(samples.one, directions[:, 0], 0)
-    samples.count = count
+    samples.count, samples.numbers = count, samples.one.numbers
     columns = columns_of(inputs.count, len(directions), directions)
     columns.to_input, columns.to_sample = count, 1
     samples.columns.append(columns)

@@ -7,35 +7,6 @@
 #         the arrays across a push.
 # Rule 4: data is read when it is used: the reverse sweep reads the operands as they stand then.
 
-cdef extern from "ops.h" nogil:
-    enum:
-        OP_LEAF, OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_POW, OP_POWC, OP_NEG, OP_ABS, OP_CHAIN
-        OP_PLAIN, OP_NARY, OP_SUM, OP_DOT, OP_WHERE, OP_TAKE, OP_COUNT
-        FINITE, OVERFLOWS, SINGULAR, CHOOSES
-    ctypedef struct OpInfo:
-        const char *name
-        const char *symbol
-        int arity
-        const char *raises
-        int kind
-        const char *value
-        const char *by_a
-        const char *by_b
-    const OpInfo *OP_INFO
-    double op_value(int op, double a, double b)
-    void op_reverse(int op, double a, double b, double v, double g, double *ga, double *gb)
-
-cdef extern from "bits.h" nogil:
-    int highest_bit(uint64_t word)
-    int64_t add_to(int64_t *counter, int64_t n)
-    bint LIKELY(bint condition)
-    void CHECK(bint condition)
-    const bint DEBUG_BUILD
-
-cdef extern from "Python.h":
-    int PyErr_CheckSignals() except -1
-
-
 cdef enum:
     USER = 0x80             # flag on an op: the node's reverse step is a closure of the user's
     MIN_CAPACITY = 1 << 10  # nodes, and edges, that there is always room for
@@ -221,10 +192,6 @@ cdef inline Node *node_at(Py_ssize_t i) noexcept nogil:
 cdef inline int op_at(Py_ssize_t i) noexcept nogil:
     CHECK(0 <= i and i < tape.size)
     return tape.ops[i] & ~USER
-
-
-cdef inline bint is_nary(int op) noexcept nogil:
-    return op >= OP_PLAIN
 
 
 cdef inline bint is_special(Py_ssize_t i) noexcept nogil:
