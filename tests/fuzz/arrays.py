@@ -304,6 +304,8 @@ def run(case):
     used = [name for name in setup["replaced"] if name in text]
     if not used:
         raise Skip
+    if "compress" in text and "a0" not in used:
+        raise Skip  # a plain array's own method, which asks for the truth of Values and not us
     try:
         found, warned = evaluated(text, names)
     except Exception:
@@ -349,8 +351,8 @@ def check_gradient(case, used, inputs, ours):
     if "> 0" in case.setup["text"] and not case.setup["a0"].all():
         return  # what is chosen at 0 may be neither's
     text, a0 = case.setup["text"], case.setup["a0"]
-    if "tan2" in text and not all(finite(case.setup[name]) for name in ("a0", "a1", "a2")):
-        return  # inf / inf
+    if not all(finite(case.setup[name]) for name in ("a0", "a1", "a2")):
+        return  # inf / inf, inf * 0
     if "copysign" in text and not all(case.setup[name].all() for name in ("a0", "a1", "a2")):
         return  # along one line it may be smooth, through a point where it is not
     if "clip" in text and np.isin(a0, (-1, 0, 1, 2)).any():
