@@ -23,7 +23,7 @@ from micrograd_c._graph import Graph
 OP = {name: code for code, name in enumerate(_graph.OP_NAMES)}
 LEAF, DOT, WHERE, TAKE, PLAIN = (OP[name] for name in ("leaf", "dot", "where", "take", "plain"))
 CONSTANT, INPUT, CAPTURED = range(3)
-ARITY = {op.name: op.arity for op in OPS}
+ARITY = {op.name: op.arity for op in OPS} | {"chain": 2}
 DTYPES = dict(zip(Graph._fields, ("uint8", "int32", "int32", "float64", "int32", "int32")))
 INF, NAN = math.inf, math.nan
 
@@ -162,6 +162,8 @@ def value_of(op, operands):
         return operands[1:][int(operands[0].data)]
     if op == "plain":
         return Value(operands[0].data)
+    if op == "chain":
+        return operands[0] * operands[1] if operands[0].data and operands[1].data else Value(0)
     return call(op, *operands[: ARITY[op]])
 
 
@@ -213,7 +215,7 @@ def tame(op, operands):
 
 LEAVES = [x, y, z, a, b, c, *map(lift, (0.0, -0.0, 1.0, -1.0, 2.0, 0.5, -3.0))]
 SUMS = ["add", "sub", "mul", "neg", "dot"]
-OPERATIONS = SUMS * 8 + ["where", "take", "plain", "again", "powc"] * 3 + [*ARITY]
+OPERATIONS = SUMS * 8 + ["where", "take", "plain", "again", "powc"] * 3 + [op.name for op in OPS]
 
 
 @st.composite
