@@ -22,13 +22,11 @@ cdef object new_scan(graph, wanted, bint captured)
 cdef bint finds(scan, const double *numbers, const double *captured, Py_ssize_t heads) except -1
 
 cdef class Part:
-    """The uniform or the varying part of a code: its instructions, and the slots they need."""
     cdef object instrs, more    # numpy arrays: they own the memory
     cdef InstrCode code
     cdef Py_ssize_t slots
 
 cdef class Code:
-    """A graph compiled for a way of calling it: which inputs vary, which derivatives are wanted."""
     cdef tuple key                  # the way of calling it, see code_for
     cdef Part uniform, varying
     cdef bint reverse
@@ -51,7 +49,6 @@ cdef Code compile_code(graph, Py_ssize_t inputs, Py_ssize_t captured, bint optim
                        bint captured_wanted, bint reverse)
 
 cdef class Buffers:
-    """Arrays of doubles, aligned, zero at first."""
     cdef void *memory
     cdef double *values
     cdef double *adjoints
@@ -61,14 +58,12 @@ cdef class Buffers:
     cdef Py_ssize_t lanes       # of the block that was last here
 
 cdef class Columns:
-    """The numbers of some inputs that are mapped: an array of a row a sample, a column an input, or other steps."""
     cdef Py_ssize_t first, count    # the inputs: from number `first` on
     cdef Py_ssize_t to_input, to_sample     # how far the next input, and the next sample are, in doubles
     cdef object rows                # the array, or where the numbers are from
     cdef const double *numbers
 
 cdef class Batch:
-    """Where the numbers of many samples are."""
     cdef Py_ssize_t count           # of samples; -1: not known yet
     cdef const double *numbers      # of the first sample, all inputs: of those that are not mapped, for all samples
     cdef list columns               # Columns, of the inputs that are mapped
@@ -80,7 +75,6 @@ cdef struct Column:
     double *gradient        # where the adjoints go, one a sample, or NULL
 
 cdef class Job:
-    """A mapped call that is under way: samples in blocks, blocks in chunks, chunks shared among threads."""
     cdef Code code
     cdef Buffers uniform
     cdef Column *columns        # the inputs that vary

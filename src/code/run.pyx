@@ -143,7 +143,7 @@ cdef void clear_adjoints(Code code, double *gu) noexcept:
 # ----------------------------------------------------------------------------------- many samples
 
 cdef class Columns:
-    pass
+    """The numbers of some inputs that are mapped: an array of a row a sample, a column an input, or other steps."""
 
 
 cdef Columns columns_of(Py_ssize_t first, Py_ssize_t count, object rows):
@@ -155,6 +155,7 @@ cdef Columns columns_of(Py_ssize_t first, Py_ssize_t count, object rows):
 
 
 cdef class Batch:
+    """Where the numbers of many samples are."""
 
     def __cinit__(self):
         self.count = -1
