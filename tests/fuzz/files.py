@@ -197,8 +197,22 @@ def unpickled(make, allowed):
         raise Skip from None
 
 
-class Careful(pickle.Unpickler):
-    """Which calls nothing but what pickles of programs have."""
+class Careful(pickle._Unpickler):
+    """Which calls nothing but what pickles of programs have.
+
+    It is the one in Python, so that a damaged dtype can be refused: to set its state may end NumPy
+    with a SIGSEGV.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def load_build(self):
+        state, dtype = self.stack[-1], self.stack[-2]
+        if isinstance(dtype, np.dtype) and state != dtype.__reduce__()[2]:
+            raise pickle.UnpicklingError("a dtype of another state")
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module, name):
         if (module.split(".")[0], name) in (

@@ -43,7 +43,7 @@ class Jet:
 
     wobble: "random.Random | None" = None  # if set, every result is changed by DELTA, up or down
 
-    def __init__(self, kind, coefficients, exact=False):
+    def __init__(self, kind, coefficients, exact=False, sizes=None):
         self.kind, self.exact = kind, exact
         self.coefficients = coefficients
         if coefficients is None:
@@ -51,7 +51,10 @@ class Jet:
         if not all(-MOST < c < MOST for c in coefficients):
             self.coefficients = None
         elif Jet.wobble and not exact:
-            self.coefficients = [c + c * DELTA * Jet.wobble.uniform(-2, 2) for c in coefficients]
+            sizes = sizes or coefficients
+            self.coefficients = [
+                c + s * DELTA * Jet.wobble.uniform(-2, 2) for c, s in zip(coefficients, sizes)
+            ]
 
     @classmethod
     def variable(cls, kind, k, x):
@@ -95,7 +98,9 @@ class Jet:
         other = self.lifted(other)
         if self.coefficients is None or other.coefficients is None:
             return self.unknown()
-        return Jet(self.kind, [a + b for a, b in zip(self.coefficients, other.coefficients)])
+        pairs = list(zip(self.coefficients, other.coefficients))
+        # Terms may be added in another order: what cancels here is then rounded beside others.
+        return Jet(self.kind, [a + b for a, b in pairs], sizes=[abs(a) + abs(b) for a, b in pairs])
 
     def __mul__(self, other):
         other = self.lifted(other)
