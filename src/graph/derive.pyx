@@ -31,7 +31,8 @@ cdef object careful_nodes(const Arrays *g):
     cdef uint8_t *optional = <uint8_t *> address(optional_)     # is it beneath what chooses?
     for i in range(g.nodes):
         careful[i] = any_operand(g, i, infinite)
-        infinite[i] = careful[i] or is_constant(g, i) and not fabs(g.data[i]) < INFINITY or OP_INFO[g.op[i]].kind == SINGULAR or OP_INFO[g.op[i]].kind == OVERFLOWS
+        infinite[i] = (careful[i] or is_constant(g, i) and not is_finite_constant(g, i)
+                       or OP_INFO[g.op[i]].kind == SINGULAR or OP_INFO[g.op[i]].kind == OVERFLOWS)
     for i in range(g.nodes - 1, -1, -1):
         careful[i] = is_singular(g, i) or optional[i] and (careful[i] or OP_INFO[g.op[i]].kind == OVERFLOWS)
         if not optional[i] and OP_INFO[g.op[i]].kind != CHOOSES:
@@ -66,7 +67,7 @@ cdef int share_of(Draft draft, int op, bint careful, int32_t *partial, int32_t *
     """Replace the factors of partial * x by others, of which the first is 1, where it must not be a mere product."""
     if OP_INFO[op].kind == CHOOSES and op != OP_CHAIN and is_choice(&draft.made, partial[0]):
         partial[0], x[0] = 0, chosen(draft, partial[0], x[0])
-    elif careful and not (is_constant(&draft.made, partial[0]) and fabs(draft.made.data[partial[0]]) < INFINITY):
+    elif careful and not is_finite_constant(&draft.made, partial[0]):
         partial[0], x[0] = 0, folded_op(draft, OP_CHAIN, partial[0], x[0])
     return 0
 

@@ -49,6 +49,10 @@ cdef inline bint is_constant(const Arrays *g, Py_ssize_t i) noexcept:
     return g.op[i] == OP_LEAF and g.lhs[i] == CONSTANT
 
 
+cdef inline bint is_finite_constant(const Arrays *g, Py_ssize_t i) noexcept:
+    return is_constant(g, i) and fabs(g.data[i]) < INFINITY
+
+
 cdef inline int unit(const Arrays *g, Py_ssize_t i) noexcept:
     """1 or -1 if the node is that constant, else 0."""
     if not is_constant(g, i):

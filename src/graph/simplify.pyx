@@ -185,7 +185,7 @@ cdef int32_t folded_op(Draft draft, int op, int32_t a, int32_t b) except -1:
         elif op == OP_CHAIN:
             if a_known and x == 0 or b_known and y == 0:
                 return draft.constant(0)
-            if a_known and fabs(x) < INFINITY or b_known and fabs(y) < INFINITY:
+            if is_finite_constant(g, a) or is_finite_constant(g, b):
                 op = OP_MUL
                 continue
         elif op == OP_NEG and scale_of(g, a, -1, &scale):
