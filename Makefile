@@ -18,7 +18,7 @@ INSTALL = $(PYTHON) -m venv .venv-$(1) && wheel=$$(echo build/wheel-$(2)/*.whl) 
 
 # Tests run on what is installed, in a folder with no source of the package on the path.
 AWAY = rm -rf build/away-$(1) && mkdir -p build/away-$(1) && \
-	cp -r tests examples benchmarks pyproject.toml README.md build/away-$(1) && cd build/away-$(1)
+	cp -r src tests examples benchmarks pyproject.toml README.md build/away-$(1) && cd build/away-$(1)
 # What runs there: pytest, or the fuzzer.
 RUN = -m pytest $(TESTS)
 # What one Python and one build show as well as another is tested once, by make test.

@@ -26,6 +26,8 @@ cdef class Program(Callable)
 cdef class Reference
 
 include "tape/tape.pyx"
+include "tape/mode.pyx"
+include "tape/sweep.pyx"
 include "value/value.pyx"
 include "value/collect.pyx"
 include "value/nary.pyx"
@@ -39,3 +41,5 @@ include "program/guards.pyx"
 include "program/program.pyx"
 include "program/compose.pyx"
 include "program/finite.pyx"
+
+hooks.collect, hooks.collect_unrecorded, hooks.user_step = collect, collect_unrecorded, user_step

@@ -14,7 +14,7 @@ cdef class Callable:
 
     cdef Samples take_samples(self, tuple args, dict keywords):
         if trace.thread:
-            refuse(None, MANY)
+            refuse(MANY)
         return samples_of(args, keywords, self.names_of())
 
     def mean(self, /, *args, **keywords):
@@ -76,7 +76,7 @@ cdef class Gradient:
 
     def __call__(self, /, *args, argnums=0, **keywords):
         if trace.thread:
-            refuse(None, MANY)
+            refuse(MANY)
         cdef Inputs inputs = self.of.take_inputs(args, keywords)
         return self.finish(value_and_gradient(self.of.program_of(inputs, None), inputs, argnums, False))
 
@@ -155,7 +155,7 @@ cdef class Program(Callable):
 
     def __call__(self, /, *args, **keywords):
         if trace.thread:
-            refuse(None, A_PROGRAM)
+            refuse(A_PROGRAM)
         cdef Inputs inputs = inputs_of(args, keywords, self.names)
         return call_one(self.program_of(inputs, None), inputs)
 
@@ -415,7 +415,7 @@ cdef class Function(Callable):
         cdef Program program
         reason = None
         if trace.thread:
-            refuse(None, MANY)
+            refuse(MANY)
         with trace_lock:
             program = self.traces.known(spec, inputs)   # perhaps another thread has traced it meanwhile
             if program is None:
@@ -654,7 +654,7 @@ cdef int verify_program(Function function, Program program, Inputs inputs) excep
     from micrograd_c.verify import compare, recording_of
     cdef Reference reference
     if trace.thread:
-        refuse(None, MANY)
+        refuse(MANY)
     with trace_lock:
         references = outside(function.function, function.instance, program.by_reference)[1]
         with record_lines() as lines:

@@ -10,8 +10,6 @@
 #   ('{', keys)         a dict, its values follow
 #   ('k', names)        the arguments after this are given by keyword
 
-cdef enum:
-    DEEPEST = 200               # structures nest no deeper
 cdef double LONGEST = 2.0**53   # integers up to here are exact as doubles
 
 
@@ -504,14 +502,6 @@ def spec_text(spec):
             parts.append(text())
         except StopIteration:
             return ', '.join(parts)
-
-
-def size_of(shape):
-    """The number of elements of an array."""
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 Argument = namedtuple('Argument', 'name spec first count integers text')

@@ -4,136 +4,11 @@
 # trace.base on are the function's, in its order (and those that other threads make, which nothing of the
 # function's leads to). Nodes before are what the function captured.
 
-from cpython.pythread cimport PyThread_get_thread_ident
-
 import sys
 import threading
 
 
-class TraceError(Exception):
-    """A function being compiled asked for what a replay of its trace could not honour.
-
-    The message names the line of the function and what to write instead.
-    """
-
-
-class StaleTraceError(TraceError):
-    """A compiled function with verify=True no longer does what it did when it was traced.
-
-    The message names the first operation that differs, and its line.
-    """
-
-
-cdef struct Trace:
-    unsigned long thread    # the one that is tracing; 0: none
-    Py_ssize_t base         # the first node of the trace
-    Py_ssize_t inputs       # the nodes from there on that stand for numbers among the arguments
-    Py_ssize_t standins     # these, and those that stand for elements of arrays outside, which are captured
-    uint8_t *sources        # of each node from base on, as far as known: what it depends on
-    Py_ssize_t known
-    Py_ssize_t room
-
-cdef double DETACHED = 1    # the partial of a detached Value in a trace, which tells it from other plain nodes
-
-cdef enum:
-    FROM_ARGUMENT = 1
-    FROM_CAPTURED = 2
-
-cdef Trace trace
-memset(&trace, 0, sizeof(trace))
 trace_lock = threading.RLock()  # one trace at a time
-cdef object refused = None      # the first TraceError of this trace: it ends it, whoever has caught it
-
-# What a trace refuses ({}: of what kind the Value is), and what to write instead.
-READ_DATA = ('the number (.data) of {} was read',
-             'use the Value itself (mg.where, mg.max, mg.softmax, detach() do without .data), or read it'
-             ' outside of the function')
-AT_ONCE = ('data or gradients of many Values were read or assigned at once',
-           'do so between calls, outside of the function')
-ASSIGNED_DATA = ('.data was assigned', 'make a new Value, or assign between calls')
-READ_GRAD = ('the .grad of {} was read', 'read gradients after backward() of what the function returns')
-ASSIGNED_GRAD = ('the .grad of {} was assigned', 'zero gradients between calls, outside of the function')
-COMPARED = ('{} was compared',
-            'write mg.where(a - b, x, y), which is x where a > b, or mg.max, mg.min, relu()')
-TRUTH = ('the truth of {} was asked for', 'write mg.where(v, x, y), which is x where v > 0')
-CONVERTED = ('{} was converted to a plain number',
-             'use the functions of micrograd_c.math, or methods such as v.exp()')
-BACKWARD = ('a backward step was run inside the function', 'call backward() on what the function returns')
-DERIVED = ('a derivative was taken inside the function', 'take that of what the function returns')
-ATTACHED = ('attach_grad was called inside the function',
-            'call it outside of the function, or detach() to let no gradient pass')
-OWN_OP = ('an operation of your own, given by numbers or a closure, was used', 'compose it of operations of Value')
-A_PROGRAM = ('a program was called', 'call the function that it was traced from')
-MANY = ('a compiled function was mapped or differentiated inside another',
-        'call it, f(x), for one sample: it is then a part of the trace')
-
-
-cdef inline bint tracing() noexcept:
-    return trace.thread != 0 and trace.thread == <unsigned long> PyThread_get_thread_ident()
-
-
-cdef int refuse(object v, tuple why) except -1:
-    """TraceError if this thread is tracing and v, where one is given, may be another number at a replay."""
-    if not tracing() or v is not None and (not isinstance(v, Value) or not depends(index_of(v))):
-        return 0
-    kind = ''
-    if v is not None:
-        kind = ('a Value that depends on an argument' if depends(index_of(v)) & FROM_ARGUMENT
-                else 'a captured Value' if index_of(v) < trace.base else 'a Value made of captured ones')
-    raise trace_error(why[0].format(kind), why[1])
-
-
-def being_traced(list values):
-    """Whether one of them is a Value whose number this thread's trace may not tell."""
-    for v in values:
-        if tracing() and isinstance(v, Value) and depends(index_of(v)):
-            return True
-    return False
-
-
-def trace_error(str what, str instead):
-    """A TraceError that names the line of the user's that is being run."""
-    from micrograd_c.lines import user_line
-    global refused
-    error = TraceError(f'{user_line()}\n'
-                       f'While a function is compiled, {what}: a replay could not honour it. Instead, {instead}.')
-    if refused is None and tracing():
-        refused = error
-    return error
-
-
-cdef int depends(Py_ssize_t i) except -1:
-    """What the number of node i depends on: FROM_ARGUMENT, FROM_CAPTURED, both or (0) constants alone."""
-    cdef Py_ssize_t count = tape.size - trace.base, k, e
-    cdef Node *node
-    cdef uint8_t *sources
-    cdef int op
-    if i < trace.base:
-        return FROM_CAPTURED
-    if count > trace.room:
-        sources = <uint8_t *> realloc(trace.sources, 2 * count)
-        if sources == NULL:
-            raise MemoryError
-        trace.sources = sources
-        trace.room = 2 * count
-    sources = trace.sources
-    for k in range(trace.known, count):
-        node = node_at(trace.base + k)
-        op = op_at(trace.base + k)
-        sources[k] = 0
-        if op == OP_LEAF:
-            sources[k] = FROM_ARGUMENT if k < trace.standins else 0
-        elif is_nary(op):
-            for e in range(node.lhs, node.lhs + <Py_ssize_t> node.rhs):
-                sources[k] |= source_of(tape.edge_parent[e])
-        else:
-            sources[k] = source_of(node.lhs) | source_of(node.rhs)
-    trace.known = count
-    return sources[i - trace.base]
-
-
-cdef inline uint8_t source_of(Py_ssize_t i) noexcept:
-    return FROM_CAPTURED if i < trace.base else trace.sources[i - trace.base]
 
 
 cdef list begin_trace(const double *numbers, Py_ssize_t inputs, Py_ssize_t others):
@@ -194,25 +69,6 @@ def forget_trace():
 
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=forget_trace)
-
-
-def take_node(list rows, Value index):
-    """The node of the row (a Value or number) that `index` selects at run time."""
-    cdef PyTypeObject *cls = <PyTypeObject *> Value
-    cdef tuple terms = terms_of(rows, 'rows', &cls)
-    cdef Py_ssize_t k, first, count = len(terms), chosen
-    cdef PyObject *facade = new_facade_of(cls)
-    result = handed_over(facade)
-    reserve(1 + count, 1 + count)
-    chosen = <Py_ssize_t> node_at(index_of(index)).data
-    if chosen < 0:
-        chosen += count
-    CHECK(0 <= chosen and chosen < count)
-    first = tape.edges
-    push_edge(index.index, 0)
-    for k in range(count):
-        push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)
-    return finish_nary(facade, OP_TAKE, primal_of(PyTuple_GET_ITEM(terms, chosen)), first)
 
 
 # ----------------------------------------------------------------------------------- lifting the graph

@@ -1,7 +1,7 @@
 # The tape: flat, growing arrays of nodes, in the order in which they were made.
 #
 # Rule 1: a parent stands before its child, so that the order of the indices is a topological one.
-# Rule 2: a node lives as long as its facade lives or a live node depends on it (collect.pyx).
+# Rule 2: a node lives as long as its facade lives or a live node depends on it (value/collect.pyx).
 # Rule 3: collecting moves nodes, so it happens only at the end of an operation, or in `reserve` at
 #         its start, when every index still needed is held by a facade; nobody keeps a pointer into
 #         the arrays across a push.
@@ -10,6 +10,7 @@
 cdef enum:
     USER = 0x80             # flag on an op: the node's reverse step is a closure of the user's
     MIN_CAPACITY = 1 << 10  # nodes, and edges, that there is always room for
+    UNRECORDED = 64         # results that were not recorded, before they are looked through, at least
 
 cdef enum:                  # what a leaf is, in the place of its second parent
     PLAIN_LEAF
@@ -17,6 +18,8 @@ cdef enum:                  # what a leaf is, in the place of its second parent
     GRAD_WRITE
     GRAD_NULL
     FREED                   # an operation once, whose history a sweep was told not to retain
+
+cdef double DETACHED = 1    # the partial of a detached Value in a trace, which tells it from other plain nodes
 
 cdef struct Node:
     double data             # primal
@@ -43,7 +46,7 @@ cdef struct Tape:
     Py_ssize_t edge_capacity
     Marks marks             # of the reverse sweep, and of collect; no bit is set between
     Marks spare             # of a sweep within a closure of another
-    int32_t paused          # -1 while any thread records nothing (autograd.pyx), else 0
+    int32_t paused          # -1 while any thread records nothing (mode.pyx), else 0
     # When to collect:
     Py_ssize_t limit        # at this size
     Py_ssize_t edge_limit   # or at so many edges;
@@ -60,7 +63,7 @@ cdef struct Tape:
     int hold                # while not 0, nothing is collected: indices are in flight
     int sweeping            # sweeps under way (more than one where closures nest them)
     Py_ssize_t special      # leaves that a sweep must know of before it begins: see is_special
-    # While nothing is recorded (autograd.pyx):
+    # While nothing is recorded (mode.pyx):
     Py_ssize_t floor        # about where the results begin
     Py_ssize_t unrecorded   # results since the last collect of them,
     Py_ssize_t unrecorded_due   # and how many bring about the next
@@ -71,6 +74,13 @@ cdef struct Tape:
 
 cdef Tape tape
 memset(&tape, 0, sizeof(tape))
+
+cdef struct Hooks:          # what the tape asks of the layers above it, which set them (_core.pyx)
+    Py_ssize_t (*collect)(Py_ssize_t start) noexcept
+    void (*collect_unrecorded)() noexcept
+    int (*user_step)(Py_ssize_t i) except -1
+
+cdef Hooks hooks
 
 
 # ---------------------------------------------------------------------------------------- growth
@@ -152,7 +162,7 @@ cdef int grow(Py_ssize_t nodes, Py_ssize_t edges) except -1:
     try:
         return grow_arrays(nodes, edges)
     except (MemoryError, OverflowError):
-        if tape.hold or collect(0) == 0:
+        if tape.hold or hooks.collect(0) == 0:
             raise
     return grow_arrays(nodes, edges)
 
@@ -333,128 +343,3 @@ cdef void mark_parents(Marks *marks, Py_ssize_t i) noexcept nogil:
     elif op != OP_LEAF:
         mark(marks, node.lhs)
         mark(marks, node.rhs)
-
-
-# --------------------------------------------------------------------------------- the reverse sweep
-
-cdef inline void reverse_nary(Py_ssize_t i, int op) noexcept nogil:
-    cdef Node *node = node_at(i)
-    cdef double g = node.grad
-    cdef int32_t *parent = tape.edge_parent + node.lhs
-    cdef double *partial = tape.edge_partial + node.lhs
-    cdef Py_ssize_t e, count = node.rhs
-    cdef Node *x
-    cdef Node *y
-    CHECK(node.lhs + count <= tape.edges)
-    if g == 0:      # passes nothing on, though a partial is infinite
-        return
-    if op == OP_SUM:
-        for e in range(count):
-            node_at(parent[e]).grad += g
-    elif op == OP_NARY:
-        for e in range(count):
-            node_at(parent[e]).grad += g * partial[e]
-    elif op == OP_DOT:
-        for e in range(count >> 1):
-            x = node_at(parent[2 * e])
-            y = node_at(parent[2 * e + 1])
-            x.grad += g * y.data
-            y.grad += g * x.data
-        if count & 1:
-            node_at(parent[count - 1]).grad += g
-    elif op == OP_WHERE:
-        node_at(parent[1] if node_at(parent[0]).data > 0 else parent[2]).grad += g
-
-
-cdef inline void reverse_op(Node *node, int op) noexcept nogil:
-    cdef Node *a = node_at(node.lhs)
-    cdef Node *b = node_at(node.rhs)
-    if node.grad != 0:
-        op_reverse(op, a.data, b.data, node.data, node.grad, &a.grad, &b.grad)
-
-
-cdef void reverse_step(Py_ssize_t i) noexcept nogil:
-    """Pass the adjoint of node i on to its parents, by its op's own rule."""
-    cdef int op = op_at(i)
-    if is_nary(op):
-        reverse_nary(i, op)
-    elif op != OP_LEAF:
-        reverse_op(node_at(i), op)
-
-
-cdef int reverse_sweep(const int32_t *roots, Py_ssize_t count) except -1:
-    """Every node that the roots reach takes its reverse step, children before parents.
-
-    The cost grows with what the roots reach. Gradients are added to, none is cleared. A user's closure
-    may do anything on its way, make nodes and sweep itself included; what it raises ends the sweep.
-    """
-    cdef Claim claim
-    cdef Py_ssize_t i = 0, k
-    for k in range(count):
-        i = max(i, roots[k])
-    claim_marks(&claim, i)
-    cdef Marks *marks = claim.marks
-    try:
-        for k in range(count):
-            mark(marks, roots[k])
-        while i >= 0:
-            if tape.ops[i] & USER:
-                mark_parents(marks, i)
-                user_step(i)
-                unmark(marks, i)
-                i = highest_mark(marks, i)
-            else:
-                i = reverse_run(marks, i)
-            PyErr_CheckSignals()
-    except:
-        while i >= 0:
-            unmark(marks, i)
-            i = highest_mark(marks, i)
-        raise
-    finally:
-        return_marks(&claim)
-    return 0
-
-
-cdef Py_ssize_t reverse_run(Marks *marks, Py_ssize_t i) noexcept nogil:
-    """Sweep from node i, the highest marked, to a node whose step is the user's, or at least some way.
-
-    Returns the index of the next node, still marked, or -1 at the end of the sweep.
-    """
-    cdef uint64_t *level = marks.level[0]
-    cdef Py_ssize_t word                        # the word of marks being worked on,
-    cdef uint64_t bits, bit                     # and its bits, in a register
-    cdef Node *node
-    cdef int op, words
-    for words in range(1 << 13):
-        word = i >> 6
-        bits = level[word]
-        while bits:
-            i = word << 6 | highest_bit(bits)
-            bit = <uint64_t> 1 << (i & 63)
-            op = tape.ops[i]
-            if OP_LEAF < op < OP_PLAIN:
-                node = node_at(i)
-                if node.lhs >> 6 == word:
-                    bits |= <uint64_t> 1 << (node.lhs & 63)
-                else:
-                    mark(marks, node.lhs)
-                if node.rhs >> 6 == word:
-                    bits |= <uint64_t> 1 << (node.rhs & 63)
-                else:
-                    mark(marks, node.rhs)
-                reverse_op(node, op)
-            elif op != OP_LEAF:
-                level[word] = bits
-                if op & USER:
-                    return i
-                mark_parents(marks, i)
-                reverse_nary(i, op)
-                bits = level[word]
-            bits &= ~bit
-        level[word] = 0
-        unmark_summary(marks, i)
-        i = highest_mark(marks, i)
-        if i < 0:
-            return -1
-    return i

@@ -721,8 +721,8 @@ cdef object of_numbers(object ufunc, tuple inputs):
         x, y = inputs
         if is_single(x) and is_single(y):
             if not (isinstance(x, Value) and isinstance(y, Value)):
-                refuse(x, COMPARED)
-                refuse(y, COMPARED)
+                refuse_value(x, COMPARED)
+                refuse_value(y, COMPARED)
             return np.bool_((x is y) == (ufunc is np.equal))
     for x in inputs:
         numbers.append(read_numbers(x, why))
@@ -733,7 +733,7 @@ cdef object read_numbers(object x, tuple why):
     """A Value's number, an array of objects' numbers; other things as they are. why: what a trace says."""
     if isinstance(x, Value):
         if trace.thread:
-            refuse(x, why)
+            refuse_value(x, why)
         return node_at(index_of(x)).data
     if type(x) is list or type(x) is tuple:
         x = np.asarray(x)
@@ -902,7 +902,7 @@ cdef object elements_read(array, bint grad, tuple why):
     if trace.thread:
         for item in array.ravel().tolist():
             if isinstance(item, Value):
-                refuse(item, why)
+                refuse_value(item, why)
     memset(&elements, 0, sizeof(elements))
     x.held = False
     result = np.empty(array.shape)
@@ -993,10 +993,10 @@ def array_assign(array, numbers, bint grad=False):
         raise ValueError(f'{name} must have shape {array.shape} or broadcast to it,'
                          f' not {given.shape}') from None
     if trace.thread and not grad:
-        refuse(None, ASSIGNED_DATA)
+        refuse(ASSIGNED_DATA)
     elif trace.thread:
         for v in array.ravel().tolist():
-            refuse(v, ASSIGNED_GRAD)
+            refuse_value(v, ASSIGNED_GRAD)
     x.held = False
     try:
         if not take_operand(array, &x) or x.kind != OBJECTS:

@@ -1,88 +1,13 @@
-# Recording, what sweeps are asked for, and derivatives of the graph on the tape. micrograd_c/autograd.py is
+# What sweeps are asked for, and derivatives of the graph on the tape. micrograd_c/autograd.py is
 # the face of what is public here.
+
+from libc.math cimport isfinite
 
 cdef extern from "bits.h" nogil:
     """
-    static THREAD_LOCAL int paused;
     static THREAD_LOCAL int sweeps_here;
     """
-    bint paused             # whether this thread records nothing
     int sweeps_here         # sweeps of `sweep_reached` that are under way in this thread
-
-
-# ------------------------------------------------------------------------------------------- recording
-# Each thread records, or does not. What is not recorded gives leaves, except while a function is traced:
-# there its number must follow the arguments at each replay, so that it is a node, but detached.
-
-# How many threads record nothing: while it is 0, operations look no further. (A thread that ended without
-# recording is still counted, which costs the others a look at their own flag.)
-cdef int paused_threads = 0
-
-
-cdef inline bint recording() noexcept:
-    return LIKELY(tape.paused == 0) or not paused
-
-
-def is_recording():
-    """Whether operations of this thread are recorded, so that `backward` can pass them. True at first.
-
-    >>> is_recording()
-    True
-    """
-    return recording()
-
-
-def set_recording(flag):
-    """Record the operations of this thread from now on, or do not; returns what it was before.
-
-    What operations give while nothing is recorded are leaves. `record()` and `pause()` do this for a `with`.
-
-    >>> before = set_recording(False)
-    >>> x = Value(3.0)
-    >>> (x * x)._children
-    ()
-    >>> set_recording(before)
-    False
-    """
-    global paused, paused_threads
-    cdef bint on = flag, before = recording()
-    if on == before:
-        return before
-    paused = not on
-    paused_threads += -1 if on else 1
-    tape.paused = -(paused_threads > 0)
-    if not on and paused_threads == 1:
-        tape.floor = max(0, tape.size - UNRECORDED)     # what a loop begins with goes along
-        tape.unrecorded = 0
-        tape.unrecorded_due = UNRECORDED
-    elif on and paused_threads == 0 and tape.unrecorded:
-        collect_unrecorded()
-    return before
-
-
-cdef class Scope:
-    """Recording, or not, in this thread for a `with`.
-
-    Compiled, so that no signal's handler runs between the switch and the block.
-    """
-    cdef readonly bint flag
-    cdef list before
-
-    def __init__(self, flag):
-        self.flag = flag
-        self.before = []
-
-    def __enter__(self):
-        self.before.append(recording())
-        set_recording(self.flag)
-        try:
-            PyErr_CheckSignals()    # from CPython 3.14 on they would come after this call, yet before the block
-        except:
-            self.__exit__()
-            raise
-
-    def __exit__(self, *error):
-        set_recording(self.before.pop())
 
 
 # ---------------------------------------------------------------------------------- leaves and requests
@@ -490,6 +415,48 @@ cdef void unmark_reached(Reached r, Claim *claim) noexcept:
     return_marks(claim)
 
 
+# ------------------------------------------------------------------------- sweeps that look for nans
+
+cdef bint finite_operation(Py_ssize_t i) noexcept nogil:
+    """Whether node i, its parents and its adjoint are finite numbers."""
+    cdef Py_ssize_t e
+    for e in range(edges_of(i)):
+        if not isfinite(node_at(parent_at(i, e)).data):
+            return False
+    return isfinite(node_at(i).data)
+
+
+cdef int careful_step(Py_ssize_t i) except -1:
+    """The reverse step of node i: FloatingPointError if it makes a gradient that is not finite of one that is."""
+    cdef Py_ssize_t e
+    cdef bint finite = isfinite(node_at(i).grad) and finite_operation(i)
+    before = [node_at(parent_at(i, e)).grad for e in range(edges_of(i))] if finite else []
+    if tape.ops[i] & USER:
+        user_step(i)
+    else:
+        reverse_step(i)
+    for e in range(min(<Py_ssize_t> len(before), edges_of(i))):
+        if isfinite(<double> before[e]) and not isfinite(node_at(parent_at(i, e)).grad):
+            raise sweep_error(i, node_at(parent_at(i, e)).grad, True)
+    return 0
+
+
+cdef int check_tangent(Py_ssize_t i, Marks *marks) except -1:
+    """FloatingPointError if the tangent of node i is not finite, though all it was made from is."""
+    cdef Py_ssize_t e
+    if isfinite(node_at(i).grad) or not finite_operation(i) or not edges_of(i):
+        return 0
+    for e in range(edges_of(i)):
+        if marked(marks, parent_at(i, e)) and not isfinite(node_at(parent_at(i, e)).grad):
+            return 0
+    raise sweep_error(i, node_at(i).grad, False)
+
+
+cdef object sweep_error(Py_ssize_t i, double made, bint reverse):
+    from micrograd_c.nans import sweep_error
+    return sweep_error(facade_of(i), made, reverse)
+
+
 # ------------------------------------------------------------------------------------------- structures
 # Heads and variables: a Value, an array of Values, or a list or tuple of such. Numbers go with them in the
 # same structure, and come back in it.
@@ -650,7 +617,7 @@ def backward(heads, head_gradients=None, retain_graph=True):
     26.0
     """
     if trace.thread:
-        refuse(None, BACKWARD)
+        refuse(BACKWARD)
     cdef list values = values_in(heads, 'heads')
     cdef list weights = numbers_like(heads, 'heads', values, head_gradients, 'head_gradients')
     cdef bint retain = retain_graph
@@ -678,7 +645,7 @@ def grad(heads, variables, head_gradients=None, allow_unused=True):
     0.0
     """
     if trace.thread:
-        refuse(None, DERIVED)
+        refuse(DERIVED)
     cdef list values = values_in(heads, 'heads'), by = values_in(variables, 'variables'), found
     cdef list weights = numbers_like(heads, 'heads', values, head_gradients, 'head_gradients')
     cdef Py_ssize_t k
@@ -711,7 +678,7 @@ def jvp(heads, variables, tangents=None):
     [32.0, -9.0]
     """
     if trace.thread:
-        refuse(None, DERIVED)
+        refuse(DERIVED)
     cdef list values = values_in(heads, 'heads'), by = values_in(variables, 'variables')
     cdef list seeds = numbers_like(variables, 'variables', by, tangents, 'tangents')
     check_heads(heads, values, by)
@@ -729,7 +696,7 @@ def partials(Value v not None):
     [(2.0, 3.0), (3.0, 2.0)]
     """
     if trace.thread:
-        refuse(v, READ_DATA)
+        refuse_value(v, READ_DATA)
     cdef tuple parents = parents_of(v)
     cdef Py_ssize_t i = index_of(v)
     if parents:
@@ -745,7 +712,7 @@ def links(Value y not None, Value x not None):
     {id(node): [(parent, derivative), ...]}; empty where y does not depend on x, or is x.
     """
     if trace.thread:
-        refuse(y, READ_DATA)
+        refuse_value(y, READ_DATA)
     cdef Reached r
     cdef Claim claim
     cdef Py_ssize_t k, e, i, parent, low = index_of(x)

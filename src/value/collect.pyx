@@ -46,7 +46,6 @@ cdef enum:
     # is counts as held from outside. That errs on the side of keeping, and keeps collecting at O(1) a node
     # whatever a user hangs on a Value.
     WALK_A_NODE = 64
-    UNRECORDED = 64     # results that were not recorded, before they are looked through, at least
 
 cdef struct Trial:
     Py_ssize_t start        # nodes before this one are taken for live

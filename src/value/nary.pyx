@@ -23,7 +23,7 @@ cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
     cdef int32_t first
     cdef list values = []
     if trace.thread:
-        refuse(None, OWN_OP)
+        refuse(OWN_OP)
     for k in range(count):
         if not isinstance(parents[k], Value):
             raise TypeError(f'child {k} must be a Value, not {type(parents[k]).__name__}')
@@ -207,3 +207,22 @@ def dot(xs, ys, start=None):
     if is_value(z) or all_terms and start is not None:
         push_edge(node_of(z), 0)
     return finish_nary(facade, OP_DOT, total, first)
+
+
+def take_node(list rows, Value index):
+    """The node of the row (a Value or number) that `index` selects at run time."""
+    cdef PyTypeObject *cls = <PyTypeObject *> Value
+    cdef tuple terms = terms_of(rows, 'rows', &cls)
+    cdef Py_ssize_t k, first, count = len(terms), chosen
+    cdef PyObject *facade = new_facade_of(cls)
+    result = handed_over(facade)
+    reserve(1 + count, 1 + count)
+    chosen = <Py_ssize_t> node_at(index_of(index)).data
+    if chosen < 0:
+        chosen += count
+    CHECK(0 <= chosen and chosen < count)
+    first = tape.edges
+    push_edge(index.index, 0)
+    for k in range(count):
+        push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)
+    return finish_nary(facade, OP_TAKE, primal_of(PyTuple_GET_ITEM(terms, chosen)), first)

@@ -12,7 +12,7 @@ cdef int check_params(tuple params) except -1:
     """All are Values with a node. Indices are read after it; no Python code may run in between."""
     cdef Py_ssize_t k
     if trace.thread:
-        refuse(None, AT_ONCE)
+        refuse(AT_ONCE)
     for k in range(len(params)):
         if not isinstance(params[k], Value):
             raise TypeError(f'params[{k}] must be a Value, not {type(params[k]).__name__}')

@@ -123,7 +123,7 @@ cdef class Value:
             index = push(OP_LEAF, primal, 0, 0)
         again = self.index >= 0
         if again and trace.thread:
-            refuse(self, ASSIGNED_DATA)
+            refuse_value(self, ASSIGNED_DATA)
         detach(self)
         attach(<PyObject *> self, index)
         if again and self.attributes != NULL:
@@ -141,14 +141,14 @@ cdef class Value:
     def data(self):
         """The number itself (primal). May be assigned at any time: sweeps read it as it then stands."""
         if trace.thread:
-            refuse(self, READ_DATA)
+            refuse_value(self, READ_DATA)
         return node_at(index_to_read(self, 'data')).data
 
     @data.setter
     def data(self, value):
         cdef double x = as_double(value, 'data')
         if trace.thread:
-            refuse(None, ASSIGNED_DATA)
+            refuse(ASSIGNED_DATA)
         node_at(index_of(self)).data = x
 
     @data.deleter
@@ -159,14 +159,14 @@ cdef class Value:
     def grad(self):
         """The derivative (adjoint) that `backward` has accumulated here; 0.0 before."""
         if trace.thread:
-            refuse(self, READ_GRAD)
+            refuse_value(self, READ_GRAD)
         return node_at(index_to_read(self, 'grad')).grad
 
     @grad.setter
     def grad(self, value):
         cdef double x = as_double(value, 'grad')
         if trace.thread:
-            refuse(self, ASSIGNED_GRAD)
+            refuse_value(self, ASSIGNED_GRAD)
         node_at(index_of(self)).grad = x
 
     @grad.deleter
@@ -187,7 +187,7 @@ cdef class Value:
     def _local_grads(self):
         """The partial derivative of this node by each of `_children`, as a tuple of floats."""
         if trace.thread:
-            refuse(self, READ_DATA)
+            refuse_value(self, READ_DATA)
         return partials_of(self)
 
     @property
@@ -240,7 +240,7 @@ cdef class Value:
         if not callable(step):
             raise TypeError(f'_backward must be callable, not {type(step).__name__}')
         if trace.thread:
-            refuse(None, OWN_OP)
+            refuse(OWN_OP)
         if op_at(index_of(self)) == OP_LEAF and not recording():
             return      # of an operation that was not recorded: there is nothing to pass anything on to
         carry(self, '_backward', step)
@@ -255,7 +255,7 @@ cdef class Value:
 
     def _reverse_step(self):
         if trace.thread:
-            refuse(None, BACKWARD)
+            refuse(BACKWARD)
         reverse_step(index_of(self))
 
     def __setattr__(self, name, value):
@@ -306,7 +306,7 @@ cdef class Value:
         cdef int kind = kind_of_request(grad_req)
         cdef list carried = []
         if trace.thread:
-            refuse(None, ATTACHED)
+            refuse(ATTACHED)
         forget_history(index_of(self), kind, carried)
         node_at(index_of(self)).grad = 0
 
@@ -332,7 +332,7 @@ cdef class Value:
         cdef double weight = as_double(head_gradient, 'head_gradient')
         cdef bint retain = retain_graph
         if trace.thread:
-            refuse(None, BACKWARD)
+            refuse(BACKWARD)
         cdef int32_t root = <int32_t> index_of(self)
         if retain and not tape.special and not debugging():
             node_at(root).grad = weight
@@ -372,11 +372,11 @@ cdef class Value:
         cdef double x
         if comparison == Py_EQ or comparison == Py_NE:
             if trace.thread and not isinstance(other, Value) and as_number(other, &x):
-                refuse(self, COMPARED)
+                refuse_value(self, COMPARED)
             return NotImplemented   # identity
         if trace.thread:
-            refuse(self, COMPARED)
-            refuse(other, COMPARED)
+            refuse_value(self, COMPARED)
+            refuse_value(other, COMPARED)
         if isinstance(other, Value):
             other = other.data
         elif getattr(other, 'ndim', 0):
@@ -392,7 +392,7 @@ cdef class Value:
 
     def __bool__(self):
         if trace.thread:
-            refuse(self, TRUTH)
+            refuse_value(self, TRUTH)
         return is_exact(<PyObject *> self) or not hasattr(self, '__len__') or len(self) > 0
 
     def __float__(self):
@@ -447,7 +447,7 @@ def restored(cls, data, grad, grad_req=None):
 
 cdef object no_conversion(Value v, str name):
     if trace.thread:
-        refuse(v, CONVERTED)
+        refuse_value(v, CONVERTED)
     return TypeError(f'a Value is not converted to {name}, which would drop its gradient:'
                      f' use v.data for the number, or micrograd_c.math for functions of Values')
 
@@ -534,6 +534,21 @@ cdef inline Py_ssize_t index_to_read(Value v, str name) except -1:
     if v.index == LEAKED:
         raise no_node(v)
     raise AttributeError(f'{type(v).__name__!r} object has no attribute {name!r}: {no_node()}')
+
+
+cdef int refuse_value(object v, tuple why) except -1:
+    """TraceError if this thread is tracing and v is a Value whose number may be another at a replay."""
+    if tracing() and isinstance(v, Value):
+        refuse_number(index_of(v), why)
+    return 0
+
+
+def being_traced(list values):
+    """Whether one of them is a Value whose number this thread's trace may not tell."""
+    for v in values:
+        if tracing() and isinstance(v, Value) and depends(index_of(v)):
+            return True
+    return False
 
 
 cdef object no_node(v=None):
@@ -686,6 +701,18 @@ cdef int user_step(Py_ssize_t i) except -1:
 
 
 # ---------------------------------------------------------------------------------------- numbers
+
+cdef enum:
+    DEEPEST = 200       # structures nest no deeper
+
+
+def size_of(shape):
+    """The number of elements of an array."""
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
 
 cdef bint as_number(object x, double *out) except -1:
     """Whether x is a real number; then its value. Strings, complex numbers and Values are not."""
