@@ -71,7 +71,7 @@ def broadcast_rows(graph, varies):
     copies = numpy.array(places[1:]) + 1 + numpy.arange(len(rows))
     op, data = numpy.insert(graph.op, places, 0), numpy.insert(graph.data, places, 0)
     lhs, rhs = numpy.insert(graph.lhs, places, 0), numpy.insert(graph.rhs, places, 0)
-    table = (op != OP_LEAF) & (op < OP_PLAIN)
+    table = (op != OP_LEAF) & (op < FIRST_NARY)
     lhs[table], rhs[table] = number[lhs[table]], number[rhs[table]]
     op[copies], lhs[copies], rhs[copies] = OP_ADD, number[rows], 1
     edges = number[graph.edges]
@@ -119,7 +119,7 @@ cdef Code compile_code(graph, Py_ssize_t inputs, Py_ssize_t captured, bint optim
             if kind == CONSTANT:
                 code.constants.append((g.slot[i], float(graph.data[i])))
             else:
-                (captured_slot if kind == CAPTURED else input_slot)[g.rhs[i]] = g.slot[i]
+                (captured_slot if kind == CAPTURED else input_slot)[g.graph.rhs[i]] = g.slot[i]
     for i in graph.outputs.tolist():
         g.kept[i] = True
     keep_for_varying(g)
@@ -157,7 +157,7 @@ cdef Py_ssize_t slots_shared(Layout g):
     cdef Py_ssize_t i, k, count, top = 0
     for i in range(g.count):
         if g.varying[i] and g.active[i]:
-            count = operands_of(g, i, &operands, pair)
+            count = operands_of(&g.graph, i, &operands, pair)
             for k in range(count):
                 if not g.varying[operands[k]]:
                     top = max(top, g.slot[operands[k]] + 1)

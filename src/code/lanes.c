@@ -26,7 +26,7 @@
         const double *out, size_t count
 #define EACH(i) for (size_t i = 0; i != (count & ~(size_t)7); i++)
 
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits) \
     static void value_##name(VALUE_ARGS) {                            \
         (void)y, (void)z;                                             \
         EACH(i) {                                                     \
@@ -78,7 +78,7 @@ typedef struct {
 } Kernel;
 
 static const Kernel KERNELS[OP_COUNT] = {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits) \
     [OP_##NAME] = {arity, value_##name, {by_a_##name, arity == 2 ? by_b_##name : NULL, NULL}},
     ALL_OPS(X) PLAIN(X)
 #undef X
@@ -469,7 +469,7 @@ static const uint8_t CHOICE[OP_COUNT] = {
 };
 
 INLINE int is_single(const Instr *i) {
-    return i->op < OP_PLAIN && i->n == 1 && !(i->flags & (STRIDED | GATHER));
+    return i->op < FIRST_NARY && i->n == 1 && !(i->flags & (STRIDED | GATHER));
 }
 
 INLINE int is_cheap(const Instr *i) { return CHOICE[i->op] && is_single(i); }
@@ -508,7 +508,7 @@ INLINE const Instr *forward_cheap(const Instr *i, const Instr *end, double *u) {
 
 INLINE const Instr *forward_single(const Instr *i, const Instr *end, double *u) {
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind)  \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits)  \
     case OP_##NAME:                                                    \
         do {                                                           \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a]; \
@@ -567,7 +567,7 @@ INLINE const Instr *reverse_cheap(const Instr *i, const Instr *begin, const doub
 INLINE const Instr *reverse_single(const Instr *i, const Instr *begin, const double *u,
                                    double *gu) {
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind)                      \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits)                      \
     case OP_##NAME:                                                                        \
         do {                                                                               \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out];      \

@@ -37,9 +37,9 @@ cdef class Runs:
 
 
 cdef int describe(Layout g, Py_ssize_t i, Operands *x) except -1:
-    cdef int op = g.op[i], flags = 0
+    cdef int op = g.graph.op[i], flags = 0
     cdef Py_ssize_t k
-    cdef const int32_t *edge = g.edges + g.lhs[i]
+    cdef const int32_t *edge = g.graph.edges + g.graph.lhs[i]
     cdef int32_t node
     cdef bint active = g.active[i]
     x.op = op
@@ -47,13 +47,13 @@ cdef int describe(Layout g, Py_ssize_t i, Operands *x) except -1:
     x.a = x.b = x.c = -1
     x.a_step = x.b_step = 0
     x.edges = edge
-    if op < OP_PLAIN:
-        flags = operand_flags(g, g.lhs[i], active, A_VARYING, A_ACTIVE)
-        x.a = g.slot[g.lhs[i]]
+    if op < FIRST_NARY:
+        flags = operand_flags(g, g.graph.lhs[i], active, A_VARYING, A_ACTIVE)
+        x.a = g.slot[g.graph.lhs[i]]
         x.b = x.a
         if OP_INFO[op].arity == 2:
-            flags |= operand_flags(g, g.rhs[i], active, B_VARYING, B_ACTIVE)
-            x.b = g.slot[g.rhs[i]]
+            flags |= operand_flags(g, g.graph.rhs[i], active, B_VARYING, B_ACTIVE)
+            x.b = g.slot[g.graph.rhs[i]]
     elif op == OP_PLAIN:
         flags = operand_flags(g, edge[0], False, A_VARYING, 0)
         x.a = x.b = g.slot[edge[0]]
@@ -63,7 +63,7 @@ cdef int describe(Layout g, Py_ssize_t i, Operands *x) except -1:
         flags |= operand_flags(g, edge[2], active, C_VARYING, C_ACTIVE)
         x.a, x.b, x.c = g.slot[edge[0]], g.slot[edge[1]], g.slot[edge[2]]
     elif op == OP_DOT:
-        x.m = g.rhs[i] >> 1
+        x.m = g.graph.rhs[i] >> 1
         for k in range(x.m):
             flags |= operand_flags(g, edge[2 * k], active, A_VARYING, A_ACTIVE)
             flags |= operand_flags(g, edge[2 * k + 1], active, B_VARYING, B_ACTIVE)
@@ -76,12 +76,12 @@ cdef int describe(Layout g, Py_ssize_t i, Operands *x) except -1:
                     or g.slot[edge[2 * k + 1]] - g.slot[edge[2 * k - 1]] != x.b_step):
                 flags |= GATHER
                 break
-        if g.rhs[i] & 1:
-            node = edge[g.rhs[i] - 1]
+        if g.graph.rhs[i] & 1:
+            node = edge[g.graph.rhs[i] - 1]
             flags |= operand_flags(g, node, active, C_VARYING, C_ACTIVE)
             x.c = g.slot[node]
     elif op == OP_TAKE:
-        x.m = g.rhs[i] - 1
+        x.m = g.graph.rhs[i] - 1
         flags = operand_flags(g, edge[0], False, A_VARYING, 0)
         x.a, x.b = g.slot[edge[0]], g.slot[edge[1]]
         if x.m > 1:
@@ -90,6 +90,8 @@ cdef int describe(Layout g, Py_ssize_t i, Operands *x) except -1:
             flags |= operand_flags(g, edge[k], active, B_VARYING, B_ACTIVE)
             if k > 1 and g.slot[edge[k]] - g.slot[edge[k - 1]] != x.b_step:
                 flags |= GATHER
+    else:
+        raise no_rule(op, 'code for')
     x.flags = flags
     return 0
 
@@ -143,7 +145,7 @@ cdef int add_operation(Runs runs, Py_ssize_t i) except -1:
 
 cdef int list_slots(Runs runs, const Operands *x) except -1:
     cdef Py_ssize_t k, first = 1 if x.op == OP_TAKE else 0
-    if x.op < OP_PLAIN:
+    if x.op < FIRST_NARY:
         add_more(runs, x.a)
         if OP_INFO[x.op].arity == 2:
             add_more(runs, x.b)
@@ -219,8 +221,8 @@ cdef Runs runs_of(Layout g, order_array, starts_array, bint regular):
     cdef Py_ssize_t p, j
     cdef int op
     for p in range(len(starts_array) - 1):
-        op = g.op[order[start[p]]]
-        runs.listing = (not regular and op < OP_PLAIN and calls_library[op]
+        op = g.graph.op[order[start[p]]]
+        runs.listing = (not regular and OP_INFO[op].traits & LIBRARY
                         and start[p + 1] - start[p] >= SHORTEST_LIST)
         for j in range(start[p], start[p + 1]):
             add_operation(runs, order[j])

@@ -13,7 +13,6 @@ cdef enum:
     READS_V = 4
 
 cdef uint8_t reads_of_op[OP_COUNT]
-cdef bint calls_library[OP_COUNT]   # its value is a function that takes long for one number alone
 cdef bint ops_known = False
 
 
@@ -21,12 +20,11 @@ cdef int learn_ops() except -1:
     """From the formulas in the op table."""
     global ops_known
     import re
-    for op in range(OP_LEAF + 1, OP_PLAIN):
+    for op in range(OP_LEAF + 1, FIRST_NARY):
         reads_of_op[op] = 0
         for k, formula in enumerate((OP_INFO[op].by_a, OP_INFO[op].by_b)):
             for name in re.findall(r'\b[abv]\b', formula.decode()):
                 reads_of_op[op] |= {'a': READS_A, 'b': READS_B, 'v': READS_V}[name] << 3 * k
-        calls_library[op] = bool(re.search(r'\b(?!fabs|sqrt)\w+\(', OP_INFO[op].value.decode()))
     ops_known = True
     return 0
 
@@ -35,10 +33,7 @@ cdef class Layout:
     """A graph with what code generation knows of its nodes, as bare pointers into the arrays it holds."""
     cdef object held
     cdef Py_ssize_t count
-    cdef const uint8_t *op
-    cdef const int32_t *lhs
-    cdef const int32_t *rhs
-    cdef const int32_t *edges
+    cdef Arrays graph
     cdef uint8_t *varying
     cdef uint8_t *active
     cdef uint8_t *kept      # read by the reverse sweep, by varying code, or a result: never overwritten
@@ -52,28 +47,12 @@ cdef class Layout:
         slot = numpy.full(self.count, -1, numpy.int32)
         group = numpy.full(self.count, -1, numpy.int32)
         self.held = graph, varying, active, kept, slot, group
-        self.op = <const uint8_t *> address(graph.op)
-        self.lhs = <const int32_t *> address(graph.lhs)
-        self.rhs = <const int32_t *> address(graph.rhs)
-        self.edges = <const int32_t *> address(graph.edges)
+        self.graph = arrays_of(graph)
         self.varying = <uint8_t *> address(varying)
         self.active = <uint8_t *> address(active)
         self.kept = <uint8_t *> address(kept)
         self.slot = <int32_t *> address(slot)
         self.group = <int32_t *> address(group)
-
-
-cdef inline Py_ssize_t operands_of(Layout g, Py_ssize_t i, const int32_t **operands, int32_t *pair) noexcept:
-    """The number of operands of node i, and where they are listed; `pair` is room for two."""
-    cdef int op = g.op[i]
-    if op == OP_LEAF:
-        return 0
-    if is_nary(op):
-        operands[0] = g.edges + g.lhs[i]
-        return g.rhs[i]
-    pair[0], pair[1] = g.lhs[i], g.rhs[i]
-    operands[0] = pair
-    return OP_INFO[op].arity
 
 
 cdef object ops_of_part(Layout g, bint varying):
@@ -93,10 +72,10 @@ cdef object levels_of(Layout g, bint varying):
     cdef int32_t deepest
     cdef Py_ssize_t i, k, count
     for i in range(g.count):
-        if g.varying[i] != varying or g.op[i] == OP_LEAF:
+        if g.varying[i] != varying or g.graph.op[i] == OP_LEAF:
             continue
         deepest = 0
-        count = operands_of(g, i, &operands, pair)
+        count = operands_of(&g.graph, i, &operands, pair)
         for k in range(count):
             if g.varying[operands[k]] == varying:
                 deepest = max(deepest, level[operands[k]])
@@ -109,7 +88,7 @@ cdef tuple by_level(Layout g, ops, bint varying):
     import numpy
     graph = g.held[0]
     op = graph.op[ops].astype(numpy.int64)
-    shape = numpy.where(op >= OP_PLAIN, graph.rhs[ops], 0)
+    shape = numpy.where(op >= FIRST_NARY, graph.rhs[ops], 0)
     active = g.held[2][ops].astype(numpy.int64)
     a, b = first_operands(graph, ops)
     source = graph.op | ((graph.op == OP_LEAF) & (graph.lhs == CONSTANT)) << 6
@@ -129,7 +108,7 @@ cdef tuple first_operands(graph, nodes):
     """The first and the second operand of each node; of those that have one, twice the same."""
     import numpy
     a, b = graph.lhs[nodes], graph.rhs[nodes]
-    nary = numpy.nonzero(graph.op[nodes] >= OP_PLAIN)[0]
+    nary = numpy.nonzero(graph.op[nodes] >= FIRST_NARY)[0]
     first = a[nary]
     a[nary], b[nary] = graph.edges[first], graph.edges[first + numpy.minimum(b[nary] - 1, 1)]
     return a, b
@@ -165,7 +144,7 @@ cdef tuple by_readiness(Layout g, ops):
     graph = g.held[0]
     op = graph.op[ops].astype(numpy.int64)
     # The engines run cheap operations of any kind in one loop, and so sums of one or two products.
-    slow = numpy.array([calls_library[k] or k >= OP_PLAIN for k in range(OP_COUNT)])
+    slow = numpy.array([is_nary(k) or OP_INFO[k].traits & LIBRARY != 0 for k in range(OP_COUNT)])
     terms = numpy.where((op == OP_DOT) & (graph.rhs[ops] > 5), numpy.minimum(graph.rhs[ops], 7), 0)
     kind_list, kind_of_op = numpy.unique(numpy.where(slow[op], op << 5 | terms << 1, 0) | g.held[2][ops],
                                          return_inverse=True)
@@ -186,7 +165,7 @@ cdef tuple by_readiness(Layout g, ops):
     cdef const int32_t *operands = NULL
     cdef int32_t pair[2]
     for k in range(count):
-        operand_count = operands_of(g, op_nodes[k], &operands, pair)
+        operand_count = operands_of(&g.graph, op_nodes[k], &operands, pair)
         for j in range(operand_count):
             if kind[operands[j]] >= 0:
                 uses[operands[j]] += 1
@@ -196,7 +175,7 @@ cdef tuple by_readiness(Layout g, ops):
     users_list = numpy.empty(max(1, int(ends[ends.size - 1])), numpy.int32)
     cdef int32_t *users = <int32_t *> address(users_list)
     for k in range(count - 1, -1, -1):
-        operand_count = operands_of(g, op_nodes[k], &operands, pair)
+        operand_count = operands_of(&g.graph, op_nodes[k], &operands, pair)
         for j in range(operand_count):
             if kind[operands[j]] >= 0:
                 uses[operands[j]] -= 1

@@ -7,18 +7,19 @@ cdef int keep_for_reverse(Layout g) except -1:
     cdef const int32_t *edge
     cdef int32_t a, b
     for i in range(g.count):
-        op = g.op[i]
+        op = g.graph.op[i]
         if op == OP_LEAF or not g.active[i]:
             continue
-        a, b = g.lhs[i], g.rhs[i]
-        edge = g.edges + a
+        a, b = g.graph.lhs[i], g.graph.rhs[i]
+        edge = g.graph.edges + a
         if op == OP_DOT:
             for k in range(b >> 1):
                 g.kept[edge[2 * k + 1]] |= g.active[edge[2 * k]]
                 g.kept[edge[2 * k]] |= g.active[edge[2 * k + 1]]
-        elif op == OP_WHERE or op == OP_TAKE:
-            g.kept[edge[0]] = True
-        elif op < OP_PLAIN:
+        elif is_nary(op):
+            for k in range(min(<Py_ssize_t> OP_INFO[op].first, b)):
+                g.kept[edge[k]] = True
+        elif op < FIRST_NARY:
             reads = 0
             if g.active[a]:
                 reads |= reads_of_op[op] & 7
@@ -40,7 +41,7 @@ cdef int keep_for_varying(Layout g) except -1:
     cdef Py_ssize_t i, k, count
     for i in range(g.count):
         if g.varying[i]:
-            count = operands_of(g, i, &operands, pair)
+            count = operands_of(&g.graph, i, &operands, pair)
             for k in range(count):
                 g.kept[operands[k]] |= not g.varying[operands[k]]
     return 0
@@ -76,7 +77,7 @@ cdef Py_ssize_t assign_slots(Layout g, order_array, starts_array, Py_ssize_t slo
         for p in range(groups):
             for j in range(start[p], start[p + 1]):
                 i = order[j]
-                count = operands_of(g, i, &operands, pair)
+                count = operands_of(&g.graph, i, &operands, pair)
                 for k in range(count):
                     if g.group[operands[k]] >= 0 and g.varying[operands[k]] == g.varying[i]:
                         last[g.group[operands[k]]] = <int32_t> p

@@ -13,7 +13,7 @@ cdef bint is_singular(const Arrays *g, Py_ssize_t i) noexcept:
     if (g.op[i] == OP_POWC or g.op[i] == OP_POW) and is_constant(g, g.rhs[i]):
         power = g.data[g.rhs[i]]
         return not (power >= 0 and power == floor(power))    # of 1.5, the second
-    return OP_INFO[g.op[i]].kind == SINGULAR
+    return OP_INFO[g.op[i]].traits & SINGULAR != 0
 
 
 cdef object careful_nodes(const Arrays *g):
@@ -23,7 +23,8 @@ cdef object careful_nodes(const Arrays *g):
     be 0 in spite of all that is singular, where its operands, or what it does, may be infinite.
     """
     import numpy
-    cdef Py_ssize_t i, e
+    cdef Py_ssize_t i
+    cdef int traits
     careful_ = numpy.zeros(g.nodes, numpy.uint8)
     infinite_, optional_ = numpy.zeros(g.nodes, numpy.uint8), numpy.zeros(g.nodes, numpy.uint8)
     cdef uint8_t *careful = <uint8_t *> address(careful_)
@@ -32,16 +33,12 @@ cdef object careful_nodes(const Arrays *g):
     for i in range(g.nodes):
         careful[i] = any_operand(g, i, infinite)
         infinite[i] = (careful[i] or is_constant(g, i) and not is_finite_constant(g, i)
-                       or OP_INFO[g.op[i]].kind == SINGULAR or OP_INFO[g.op[i]].kind == OVERFLOWS)
+                       or OP_INFO[g.op[i]].traits & (SINGULAR | OVERFLOWS))
     for i in range(g.nodes - 1, -1, -1):
-        careful[i] = is_singular(g, i) or optional[i] and (careful[i] or OP_INFO[g.op[i]].kind == OVERFLOWS)
-        if not optional[i] and OP_INFO[g.op[i]].kind != CHOOSES:
-            continue
-        if is_nary(g.op[i]):
-            for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i]):
-                optional[g.edges[e]] = True
-        elif g.op[i] != OP_LEAF:
-            optional[g.lhs[i]] = optional[g.rhs[i]] = True
+        traits = OP_INFO[g.op[i]].traits
+        careful[i] = is_singular(g, i) or optional[i] and (careful[i] or traits & OVERFLOWS)
+        if optional[i] or traits & CHOOSES:
+            flag_operands(g, i, optional)
     return careful_
 
 
@@ -65,7 +62,7 @@ cdef int32_t chosen(Draft draft, int32_t choice, int32_t x) except -1:
 
 cdef int share_of(Draft draft, int op, bint careful, int32_t *partial, int32_t *x) except -1:
     """Replace the factors of partial * x by others, of which the first is 1, where it must not be a mere product."""
-    if OP_INFO[op].kind == CHOOSES and op != OP_CHAIN and is_choice(&draft.made, partial[0]):
+    if OP_INFO[op].traits & CHOOSES and op != OP_CHAIN and is_choice(&draft.made, partial[0]):
         partial[0], x[0] = 0, chosen(draft, partial[0], x[0])
     elif careful and not is_finite_constant(&draft.made, partial[0]):
         partial[0], x[0] = 0, folded_op(draft, OP_CHAIN, partial[0], x[0])
@@ -196,6 +193,8 @@ cdef int32_t tangent_node(Draft draft, const Arrays *g, Py_ssize_t i, const int3
         if g.rhs[i] & 1 and tangent[edges[end - 1]] >= 0:
             push_product(draft, 0, tangent[edges[end - 1]], &addend)
         return finished_sum(draft, first, addend)
+    if is_nary(op):
+        raise no_rule(op, 'the tangent of')
     cdef int32_t by_a = -1, by_b = -1
     if tangent[a] >= 0:
         by_a = twice(draft, a) if op == OP_MUL and a == b else partial_node(draft, op, 0, a, b, <int32_t> i)
@@ -328,6 +327,8 @@ cdef int pass_adjoint(Draft draft, const Arrays *g, Py_ssize_t i, int32_t adjoin
                 test = folded_op(draft, OP_SUB, index, draft.constant(e - begin - 1))
                 test = draft.node(OP_MUL, test, test)
                 add_product(sums, edges[e], 0, folded_where(draft, test, zero, adjoint))
+    elif is_nary(op):
+        raise no_rule(op, 'the adjoints of the operands of')
     elif op == OP_MUL and a == b:
         if flags[a]:
             pass_share(draft, g, i, careful, a, twice(draft, a), adjoint, sums)

@@ -60,15 +60,43 @@ cdef inline int unit(const Arrays *g, Py_ssize_t i) noexcept:
     return (g.data[i] == 1) - (g.data[i] == -1)
 
 
-cdef inline bint any_operand(const Arrays *g, Py_ssize_t i, const uint8_t *flags) noexcept:
-    """Whether any operand of the node has its flag set."""
-    cdef Py_ssize_t e
-    if is_nary(g.op[i]):
-        for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i]):
-            if flags[g.edges[e]]:
-                return True
-        return False
-    return g.op[i] != OP_LEAF and (flags[g.lhs[i]] or flags[g.rhs[i]])
+cdef inline Py_ssize_t operands_of(const Arrays *g, Py_ssize_t i, const int32_t **operands, int32_t *pair) noexcept:
+    """The number of operands of node i, and where they are listed; `pair` is room for two.
+
+    There is a derivative by those from OP_INFO[op].first on.
+    """
+    cdef int op = g.op[i]
+    if is_nary(op):
+        operands[0] = g.edges + g.lhs[i]
+        return g.rhs[i]
+    pair[0], pair[1] = g.lhs[i], g.rhs[i]
+    operands[0] = pair
+    return OP_INFO[op].arity
+
+
+cdef inline bint any_operand(const Arrays *g, Py_ssize_t i, const uint8_t *flags, Py_ssize_t first=0) noexcept:
+    """Whether any operand of the node from number `first` on has its flag set."""
+    cdef const int32_t *operands = NULL
+    cdef int32_t pair[2]
+    cdef Py_ssize_t k, count = operands_of(g, i, &operands, pair)
+    for k in range(first, count):
+        if flags[operands[k]]:
+            return True
+    return False
+
+
+cdef inline void flag_operands(const Arrays *g, Py_ssize_t i, uint8_t *flags, Py_ssize_t first=0) noexcept:
+    """Set the flags of the operands of the node from number `first` on."""
+    cdef const int32_t *operands = NULL
+    cdef int32_t pair[2]
+    cdef Py_ssize_t k, count = operands_of(g, i, &operands, pair)
+    for k in range(first, count):
+        flags[operands[k]] = True
+
+
+cdef object no_rule(int op, str what):
+    """The error of a pass that meets an n-ary operation it does not know."""
+    return NotImplementedError(f'there is no rule for {what} the operation {OP_NAMES[op]!r}')
 
 
 # ----------------------------------------------------------------------------------- making a graph
@@ -263,7 +291,7 @@ def active(graph, inputs, bint captured):
     """
     import numpy
     cdef Arrays g = arrays_of(graph)
-    cdef Py_ssize_t i, e, first
+    cdef Py_ssize_t i
     wanted_, result = numpy.ascontiguousarray(inputs, numpy.uint8), numpy.zeros(g.nodes, numpy.uint8)
     cdef Py_ssize_t count = len(wanted_)
     cdef uint8_t *wanted = <uint8_t *> address(wanted_)
@@ -274,11 +302,8 @@ def active(graph, inputs, bint captured):
                 flags[i] = flag_at(wanted, g.rhs[i], count)
             else:
                 flags[i] = captured and g.lhs[i] == CAPTURED
-        elif g.op[i] == OP_WHERE or g.op[i] == OP_TAKE:     # nothing by the test, or the index
-            for e in range(g.lhs[i] + 1, g.lhs[i] + <Py_ssize_t> g.rhs[i]):
-                flags[i] |= flags[g.edges[e]]
-        elif g.op[i] != OP_PLAIN:
-            flags[i] = any_operand(&g, i, flags)
+        else:
+            flags[i] = any_operand(&g, i, flags, OP_INFO[g.op[i]].first)
     return result
 
 
@@ -338,7 +363,7 @@ cdef int check_nodes(const Arrays *g, Py_ssize_t inputs, Py_ssize_t captured) ex
     cdef int op
     for i in range(g.nodes):
         op = g.op[i]
-        if op >= OP_COUNT or op == OP_NARY or op == OP_SUM:
+        if op >= OP_COUNT or is_nary(op) and OP_INFO[op].most == 0:
             raise ValueError(f'node {i}: there is no operation {op}')
         if not is_constant(g, i) and g.data[i] != 0:
             raise broken(g, i, f'has data {g.data[i]}, though it is no constant')
@@ -389,8 +414,7 @@ cdef int check_edges(const Arrays *g, Py_ssize_t i) except -1:
     for e in range(first, first + count):
         if not 0 <= g.edges[e] < i:
             raise broken(g, i, f'has edge {e} to node {g.edges[e]}, which is not before it')
-    if (op == OP_DOT and count < 1 or op == OP_WHERE and count != 3 or op == OP_TAKE and count < 2
-            or op == OP_PLAIN and count != 1):
+    if not OP_INFO[op].fewest <= count <= OP_INFO[op].most:
         raise broken(g, i, f'has {count} edges')
     return 0
 

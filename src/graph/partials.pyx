@@ -123,7 +123,7 @@ cdef int learn_partials() except -1:
     cdef int op
     cdef Arrays found[2][OP_COUNT]
     names = {'choice': choice, 'TWO_OVER_SQRT_PI': TWO_OVER_SQRT_PI, 'LN_2': LN_2, 'LN_10': LN_10}
-    for op in range(OP_LEAF + 1, OP_PLAIN):     # exp(a) is the function exp of C, logistic(a) that of sigmoid
+    for op in range(OP_LEAF + 1, FIRST_NARY):   # exp(a) is the function exp of C, logistic(a) that of sigmoid
         function = re.fullmatch(r'(\w+)\(a(, b)?\)', OP_INFO[op].value.decode())
         if function:
             names.setdefault(function[1], operation_named(op))
@@ -135,7 +135,7 @@ cdef int learn_partials() except -1:
         k += 1
     graphs = []
     for k in range(2):
-        for op in range(OP_LEAF + 1, OP_PLAIN):
+        for op in range(OP_LEAF + 1, FIRST_NARY):
             text = (OP_INFO[op].by_b if k else OP_INFO[op].by_a).decode()
             graphs.append(graph_of_partial(in_python(text), names))
             found[k][op] = arrays_of(graphs[len(graphs) - 1])

@@ -17,41 +17,29 @@ cdef class Scan:
     cdef Py_ssize_t node
     cdef bint reverse
 
-    cdef double operand(self, Py_ssize_t i, Py_ssize_t e) noexcept:
-        return self.value[self.g.edges[self.g.lhs[i] + e]]
-
-    cdef Py_ssize_t chosen(self, Py_ssize_t i) noexcept:
-        """Of a where or take: which of its edges it passes on; -1: none, of a take."""
-        cdef Py_ssize_t rows = self.g.rhs[i] - 1
-        cdef double index = self.operand(i, 0)
-        if self.g.op[i] == OP_WHERE:
-            return 1 if index > 0 else 2
-        if not -rows <= index < rows:
-            return -1
-        return <Py_ssize_t> index + 1 + (rows if index < 0 else 0)
+    cdef Edges edges_at(self, Py_ssize_t i) noexcept:
+        """The operands of an n-ary node."""
+        cdef Edges edges
+        edges.index, edges.n, edges.numbers, edges.step = self.g.edges + self.g.lhs[i], self.g.rhs[i], self.value, 1
+        edges.partials = NULL
+        return edges
 
     cdef double value_of(self, Py_ssize_t i) noexcept:
-        cdef int op = self.g.op[i]
-        cdef Py_ssize_t e, count = self.g.rhs[i]
-        cdef double total = 0
-        if op == OP_DOT:
-            for e in range(0, count - 1, 2):
-                total += self.operand(i, e) * self.operand(i, e + 1)
-            return total + self.operand(i, count - 1) if count & 1 else total
-        if is_nary(op):
-            e = 0 if op == OP_PLAIN else self.chosen(i)
-            return self.operand(i, e) if e >= 0 else 0
-        return op_value(op, self.value[self.g.lhs[i]], self.value[self.g.rhs[i]])
+        cdef Edges edges
+        if is_nary(self.g.op[i]):
+            edges = self.edges_at(i)
+            return nary_value(self.g.op[i], &edges)
+        return op_value(self.g.op[i], self.value[self.g.lhs[i]], self.value[self.g.rhs[i]])
 
     cdef bint finite_operands(self, Py_ssize_t i) noexcept:
-        """Of a node that computes: not a leaf, nor one that passes a number on."""
-        cdef Py_ssize_t e
+        """Of a node that computes: not a leaf, nor an n-ary one that passes a number on."""
+        cdef const int32_t *operands = NULL
+        cdef int32_t pair[2]
+        cdef Py_ssize_t k, count = operands_of(&self.g, i, &operands, pair)
         if self.g.op[i] == OP_LEAF or is_nary(self.g.op[i]) and self.g.op[i] != OP_DOT:
             return False
-        if self.g.op[i] != OP_DOT:
-            return isfinite(self.value[self.g.lhs[i]]) and isfinite(self.value[self.g.rhs[i]])
-        for e in range(self.g.rhs[i]):
-            if not isfinite(self.operand(i, e)):
+        for k in range(count):
+            if not isfinite(self.value[operands[k]]):
                 return False
         return True
 
@@ -82,6 +70,8 @@ cdef class Scan:
     cdef bint find_needed(self) noexcept:
         """Look for the first node that an output needs, as the numbers choose, and that made one."""
         cdef Py_ssize_t i, e
+        cdef Edges edges
+        cdef bint chooses
         memset(self.needed, 0, self.g.nodes)
         for i in range(self.output_count):
             self.needed[self.outputs[i]] = True
@@ -91,14 +81,12 @@ cdef class Scan:
                 continue
             if self.made(i):
                 self.node = i
-            if self.g.op[i] == OP_WHERE or self.g.op[i] == OP_TAKE:
-                self.needed[self.g.edges[self.g.lhs[i]]] = True
-                e = self.chosen(i)
-                if e >= 0:
-                    self.needed[self.g.edges[self.g.lhs[i] + e]] = True
-            elif is_nary(self.g.op[i]):
-                for e in range(self.g.rhs[i]):
-                    self.needed[self.g.edges[self.g.lhs[i] + e]] = True
+            if is_nary(self.g.op[i]):
+                edges = self.edges_at(i)
+                chooses = OP_INFO[self.g.op[i]].traits & CHOOSES
+                for e in range(edges.n):
+                    if not chooses or e < OP_INFO[self.g.op[i]].first or nary_partial(self.g.op[i], &edges, e):
+                        self.needed[edges.index[e]] = True
             else:
                 self.need(i, self.g.lhs[i], self.g.rhs[i])
                 self.need(i, self.g.rhs[i], self.g.lhs[i])
@@ -128,19 +116,15 @@ cdef class Scan:
         cdef bint finite = isfinite(g) and isfinite(self.value[i]) and self.finite_operands(i), good = True
         cdef int op = self.g.op[i]
         cdef int32_t a = self.g.lhs[i], b = self.g.rhs[i]
-        cdef const int32_t *edges = self.g.edges + a
+        cdef Edges edges
         cdef Py_ssize_t e
-        if op == OP_DOT:
-            for e in range(0, b - 1, 2):
-                good &= self.add(edges[e], g * self.value[edges[e + 1]])
-                good &= self.add(edges[e + 1], g * self.value[edges[e]])
-            if b & 1:
-                good &= self.add(edges[b - 1], g)
-        elif op == OP_WHERE or op == OP_TAKE:
-            e = self.chosen(i)
-            if e >= 0:
-                self.add(edges[e], g)
-        elif op != OP_PLAIN:
+        if is_nary(op):
+            edges = self.edges_at(i)
+            for e in range(OP_INFO[op].first, edges.n):
+                by_a = nary_partial(op, &edges, e)
+                if by_a != 0 or not OP_INFO[op].traits & CHOOSES:
+                    good &= self.add(edges.index[e], g * by_a)
+        else:
             op_reverse(op, self.value[a], self.value[b], self.value[i], g, &by_a, &by_b)
             good = self.add(a, by_a)
             if OP_INFO[op].arity == 2:

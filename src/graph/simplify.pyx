@@ -7,7 +7,7 @@ def reachable(graph):
     import numpy
     cdef Arrays g = arrays_of(graph)
     cdef Draft draft = draft_of(&g)
-    cdef Py_ssize_t i, e, k
+    cdef Py_ssize_t i, k
     needed_, to_ = numpy.zeros(g.nodes, numpy.uint8), numpy.empty(g.nodes, numpy.int32)
     cdef uint8_t *needed = <uint8_t *> address(needed_)
     cdef int32_t *to = <int32_t *> address(to_)
@@ -18,11 +18,7 @@ def reachable(graph):
     for i in range(g.nodes - 1, -1, -1):
         if not needed[i]:
             continue
-        if is_nary(g.op[i]):
-            for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i]):
-                needed[g.edges[e]] = True
-        elif g.op[i] != OP_LEAF:
-            needed[g.lhs[i]] = needed[g.rhs[i]] = True
+        flag_operands(&g, i, needed)
     for i in range(g.nodes):
         if needed[i]:
             to[i] = draft.copy(&g, i, to)
@@ -56,7 +52,7 @@ cdef void learn_signs():
     global signs_known
     cdef int op, k
     cdef double x
-    for op in range(OP_LEAF + 1, OP_PLAIN):
+    for op in range(OP_LEAF + 1, FIRST_NARY):
         negative_zeros[op] = OP_INFO[op].arity == 2
         for other in (-INFINITY, -2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, INFINITY):
             for k in range(2):
@@ -99,8 +95,8 @@ cdef object signs_of(graph):
         op = g.op[i]
         if is_nary(op):
             if signs[i] & WANTED:
-                for e in range(g.lhs[i] + (op == OP_WHERE or op == OP_TAKE), g.lhs[i] + <Py_ssize_t> g.rhs[i]):
-                    signs[g.edges[e]] |= WANTED
+                for e in range(OP_INFO[op].first if OP_INFO[op].traits & CHOOSES else 0, g.rhs[i]):
+                    signs[g.edges[g.lhs[i] + e]] |= WANTED
         elif op != OP_LEAF:
             for k in range(OP_INFO[op].arity):
                 operand, other = (g.rhs[i], g.lhs[i]) if k else (g.lhs[i], g.rhs[i])
@@ -249,18 +245,20 @@ cdef int32_t folded_dot(Draft draft, const Arrays *g, Py_ssize_t i, const int32_
 
 
 cdef int32_t folded_choice(Draft draft, const Arrays *g, Py_ssize_t i, const int32_t *to) except -1:
-    """where and take, which are decided by a constant; and plain."""
+    """An n-ary operation that chooses, where a constant decides; and plain."""
     cdef Arrays *made = &draft.made
     cdef const int32_t *edges = g.edges + g.lhs[i]
-    cdef Py_ssize_t rows = g.rhs[i] - 1
+    cdef Py_ssize_t row
     cdef double x = made.data[to[edges[0]]]
     if is_constant(made, to[edges[0]]):
-        if g.op[i] == OP_WHERE:
-            return to[edges[1 if x > 0 else 2]]
         if g.op[i] == OP_PLAIN:
             return to[edges[0]]
-        if -rows <= x and x < rows and x == <Py_ssize_t> x:     # else it is left to be found out of range
-            return to[edges[1 + <Py_ssize_t> (x + rows if x < 0 else x)]]
+        if g.op[i] == OP_WHERE:
+            return to[edges[1 if x > 0 else 2]]
+        if g.op[i] == OP_TAKE:
+            row = row_at(x, g.rhs[i])
+            if row and x == floor(x):   # else it is left to be found out of range
+                return to[edges[row]]
     return draft.copy(g, i, to)
 
 
@@ -303,10 +301,6 @@ def share(graph):
     return draft.graph(graph, to)
 
 
-cdef inline bint commutes(int op) noexcept:
-    return op == OP_ADD or op == OP_MUL or op == OP_CHAIN
-
-
 cdef uint64_t hash_of(const Arrays *g, Py_ssize_t i) noexcept:
     cdef int op = g.op[i]
     cdef uint64_t a = g.lhs[i], b = g.rhs[i], bits, hash
@@ -316,7 +310,7 @@ cdef uint64_t hash_of(const Arrays *g, Py_ssize_t i) noexcept:
         for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i]):
             hash = mixed(hash, g.edges[e])
         return mixed(hash, 0)
-    if commutes(op) and a > b:
+    if OP_INFO[op].traits & COMMUTES and a > b:
         a, b = b, a
     memcpy(&bits, &g.data[i], sizeof(bits))
     return mixed(mixed(mixed(op, bits), a << 32 | b), 0)
@@ -328,7 +322,7 @@ cdef bint are_same(const Arrays *g, Py_ssize_t i, Py_ssize_t j) noexcept:
     if is_nary(g.op[i]):
         return g.rhs[i] == g.rhs[j] and memcmp(g.edges + g.lhs[i], g.edges + g.lhs[j],
                                                g.rhs[i] * sizeof(int32_t)) == 0
-    if commutes(g.op[i]) and g.lhs[i] == g.rhs[j] and g.rhs[i] == g.lhs[j]:
+    if OP_INFO[g.op[i]].traits & COMMUTES and g.lhs[i] == g.rhs[j] and g.rhs[i] == g.lhs[j]:
         return True
     return (g.lhs[i] == g.lhs[j] and g.rhs[i] == g.rhs[j]
             and memcmp(&g.data[i], &g.data[j], sizeof(double)) == 0)

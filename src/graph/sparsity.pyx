@@ -8,7 +8,7 @@ def dependencies(graph, wanted):
     import numpy
     cdef Arrays g = arrays_of(graph)
     cdef Py_ssize_t i, k, count, size = 0
-    cdef const int32_t *operands
+    cdef const int32_t *operands = NULL
     cdef int32_t pair[2]
     cdef int32_t source
     active_ = active(graph, wanted, False)
@@ -28,12 +28,8 @@ def dependencies(graph, wanted):
             sets.add(g.rhs[i])
             length[i] = 1
             continue
-        if is_nary(g.op[i]):
-            k = g.op[i] == OP_WHERE or g.op[i] == OP_TAKE   # nothing by the test, or the index
-            operands, count = g.edges + g.lhs[i] + k, g.rhs[i] - k
-        else:
-            pair[0], pair[1] = g.lhs[i], g.rhs[i]
-            operands, count = pair, OP_INFO[g.op[i]].arity
+        count = operands_of(&g, i, &operands, pair) - OP_INFO[g.op[i]].first
+        operands += OP_INFO[g.op[i]].first
         for k in range(count):
             source = operands[k]
             if not length[source]:

@@ -90,18 +90,17 @@ cdef Py_ssize_t terms_within(const Arrays *g, Py_ssize_t i, int sign, Term *out)
 cdef int find_parts(const Arrays *g, outputs_, int8_t *part, Term *terms) except -1:
     """Find the nodes that become part of the sum that uses them. One scan: users stand after."""
     import numpy
-    cdef Py_ssize_t i, e, k, count
+    cdef Py_ssize_t i, k, count
+    cdef const int32_t *operands = NULL
+    cdef int32_t pair[2]
     cdef int32_t *outputs = <int32_t *> address(outputs_)
     uses_ = numpy.zeros(g.nodes, numpy.uint8)
     cdef uint8_t *uses = <uint8_t *> address(uses_)    # 2 stands for more, too
     for i in range(g.nodes):
-        if is_nary(g.op[i]):
-            for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i]):
-                count_use(uses, g.edges[e])
-        elif g.op[i] != OP_LEAF:
-            count_use(uses, g.lhs[i])
-            if OP_INFO[g.op[i]].arity == 2:
-                count_use(uses, g.rhs[i])
+        count = operands_of(g, i, &operands, pair)
+        for k in range(count):
+            if uses[operands[k]] < 2:
+                uses[operands[k]] += 1
     for k in range(len(outputs_)):
         uses[outputs[k]] = 2
     for i in range(g.nodes - 1, -1, -1):
@@ -111,11 +110,6 @@ cdef int find_parts(const Arrays *g, outputs_, int8_t *part, Term *terms) except
                 if terms[k].y < 0 and uses[terms[k].x] == 1 and can_be_part(g, terms[k].x, terms[k].sign):
                     part[terms[k].x] = <int8_t> terms[k].sign
     return 0
-
-
-cdef inline void count_use(uint8_t *uses, Py_ssize_t i) noexcept:
-    if uses[i] < 2:
-        uses[i] += 1
 
 
 cdef inline bint can_be_part(const Arrays *g, Py_ssize_t i, int sign) noexcept:

@@ -1,32 +1,9 @@
 # The reverse sweep: one scan from the roots down, by marks.
 
-cdef inline void reverse_nary(Py_ssize_t i, int op) noexcept nogil:
-    cdef Node *node = node_at(i)
-    cdef double g = node.grad
-    cdef int32_t *parent = tape.edge_parent + node.lhs
-    cdef double *partial = tape.edge_partial + node.lhs
-    cdef Py_ssize_t e, count = node.rhs
-    cdef Node *x
-    cdef Node *y
-    CHECK(node.lhs + count <= tape.edges)
-    if g == 0:      # passes nothing on, though a partial is infinite
-        return
-    if op == OP_SUM:
-        for e in range(count):
-            node_at(parent[e]).grad += g
-    elif op == OP_NARY:
-        for e in range(count):
-            node_at(parent[e]).grad += g * partial[e]
-    elif op == OP_DOT:
-        for e in range(count >> 1):
-            x = node_at(parent[2 * e])
-            y = node_at(parent[2 * e + 1])
-            x.grad += g * y.data
-            y.grad += g * x.data
-        if count & 1:
-            node_at(parent[count - 1]).grad += g
-    elif op == OP_WHERE:
-        node_at(parent[1] if node_at(parent[0]).data > 0 else parent[2]).grad += g
+cdef inline void reverse_nary(Node *node, int op) noexcept nogil:
+    cdef Edges edges = edges_at(node)
+    if node.grad != 0:      # else it passes nothing on, though a partial is infinite
+        nary_reverse(op, &edges, node.grad, &tape.nodes[0].grad)
 
 
 cdef inline void reverse_op(Node *node, int op) noexcept nogil:
@@ -40,7 +17,7 @@ cdef void reverse_step(Py_ssize_t i) noexcept nogil:
     """Pass the adjoint of node i on to its parents, by its op's own rule."""
     cdef int op = op_at(i)
     if is_nary(op):
-        reverse_nary(i, op)
+        reverse_nary(node_at(i), op)
     elif op != OP_LEAF:
         reverse_op(node_at(i), op)
 
@@ -96,8 +73,8 @@ cdef Py_ssize_t reverse_run(Marks *marks, Py_ssize_t i) noexcept nogil:
             i = word << 6 | highest_bit(bits)
             bit = <uint64_t> 1 << (i & 63)
             op = tape.ops[i]
-            if OP_LEAF < op < OP_PLAIN:
-                node = node_at(i)
+            node = node_at(i)
+            if OP_LEAF < op < FIRST_NARY:
                 if node.lhs >> 6 == word:
                     bits |= <uint64_t> 1 << (node.lhs & 63)
                 else:
@@ -112,7 +89,7 @@ cdef Py_ssize_t reverse_run(Marks *marks, Py_ssize_t i) noexcept nogil:
                 if op & USER:
                     return i
                 mark_parents(marks, i)
-                reverse_nary(i, op)
+                reverse_nary(node, op)
                 bits = level[word]
             bits &= ~bit
         level[word] = 0

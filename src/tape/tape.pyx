@@ -41,7 +41,7 @@ cdef struct Tape:
     Py_ssize_t size         # nodes on the tape
     Py_ssize_t capacity     # nodes there is room for
     int32_t *edge_parent    # the edges of n-ary nodes, in the order of the nodes
-    double *edge_partial    # partial of the node by that parent; read of an OP_NARY alone
+    double *edge_partial    # partial of the node by that parent, where it has no rule of its own
     Py_ssize_t edges
     Py_ssize_t edge_capacity
     Marks marks             # of the reverse sweep, and of collect; no bit is set between
@@ -233,6 +233,18 @@ cdef inline void push_edge(int32_t parent, double partial) noexcept:
     tape.edge_parent[tape.edges] = parent
     tape.edge_partial[tape.edges] = partial
     tape.edges += 1
+
+
+cdef inline Edges edges_at(const Node *node) noexcept nogil:
+    """The operands of an n-ary node."""
+    cdef Edges edges
+    CHECK(node.lhs + <Py_ssize_t> node.rhs <= tape.edges)
+    edges.index = tape.edge_parent + node.lhs
+    edges.n = node.rhs
+    edges.numbers = &tape.nodes[0].data
+    edges.step = <Py_ssize_t> (sizeof(Node) // sizeof(double))
+    edges.partials = tape.edge_partial + node.lhs
+    return edges
 
 
 cdef void check_parents(Py_ssize_t i) noexcept nogil:

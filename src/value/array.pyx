@@ -772,7 +772,7 @@ def array_apply(str name, array, *others):
     """An operation of the table by its name, on each element."""
     need_numpy()
     cdef int op
-    for op in range(OP_LEAF + 1, OP_PLAIN):
+    for op in range(OP_LEAF + 1, FIRST_NARY):
         if OP_INFO[op].name == name.encode():
             break
     result = of_two(op, array, others[0]) if others else of_one(op, array)

@@ -213,12 +213,12 @@ cdef Py_ssize_t reverse_stretch(Reached r, Py_ssize_t k) noexcept nogil:
     while k < end:
         i = r.nodes[k]
         op = tape.ops[i]
-        if OP_LEAF < op < OP_PLAIN:
+        if OP_LEAF < op < FIRST_NARY:
             reverse_op(node_at(i), op)
         elif op & USER:
             break
         elif op != OP_LEAF:
-            reverse_nary(i, op)
+            reverse_nary(node_at(i), op)
         k += 1
     return k
 
@@ -393,7 +393,7 @@ cdef int forward_step(Py_ssize_t i, Marks *marks) except -1:
         if marked(marks, parent):
             check_partials(i)
             partial = partial_at(i, e)
-            if node_at(parent).grad != 0 and (partial != 0 or OP_INFO[op_at(i)].kind != CHOOSES):
+            if node_at(parent).grad != 0 and (partial != 0 or not OP_INFO[op_at(i)].traits & CHOOSES):
                 node_at(i).grad += partial * node_at(parent).grad
             mark(marks, i)
     return 0

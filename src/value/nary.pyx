@@ -4,19 +4,6 @@ cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(tuple, Py_ssize_t)
 
 
-cdef double edge_partial(Node *node, int op, Py_ssize_t e) noexcept nogil:
-    """The partial derivative of an n-ary node by its edge number e."""
-    cdef Py_ssize_t edge = node.lhs + e
-    CHECK(edge < tape.edges)
-    if op == OP_NARY:
-        return tape.edge_partial[edge]
-    if op == OP_DOT and not (node.rhs & 1 and e == node.rhs - 1):
-        return node_at(tape.edge_parent[edge - 1 if e & 1 else edge + 1]).data
-    if op == OP_WHERE:
-        return e == (1 if node_at(tape.edge_parent[node.lhs]).data > 0 else 2)
-    return op != OP_PLAIN
-
-
 cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
     """Append the node of an operation that is not in the table, without a facade."""
     cdef Py_ssize_t k, count = len(parents)
@@ -84,6 +71,14 @@ cdef inline int32_t node_of(PyObject *term) noexcept:
     if is_value(term):
         return (<Value> term).index
     return push(OP_LEAF, PyFloat_AS_DOUBLE(<object> term), 0, 0)
+
+
+cdef object finish_choice(PyObject *facade, int op, Py_ssize_t first):
+    """The result of an operation whose number is that of one of its edges, which are those from `first` on."""
+    cdef Edges edges
+    edges.index, edges.n = tape.edge_parent + first, tape.edges - first
+    edges.numbers, edges.step = &tape.nodes[0].data, <Py_ssize_t> (sizeof(Node) // sizeof(double))
+    return finish_nary(facade, op, nary_value(op, &edges), first)
 
 
 cdef object finish_nary(PyObject *facade, int op, double primal, Py_ssize_t first):
@@ -166,7 +161,7 @@ def where(test, a, b):
     first = tape.edges
     for k in range(3):
         push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)
-    return finish_nary(facade, OP_WHERE, primal_of(PyTuple_GET_ITEM(terms, 1 if chosen else 2)), first)
+    return finish_choice(facade, OP_WHERE, first)
 
 
 def dot(xs, ys, start=None):
@@ -213,16 +208,12 @@ def take_node(list rows, Value index):
     """The node of the row (a Value or number) that `index` selects at run time."""
     cdef PyTypeObject *cls = <PyTypeObject *> Value
     cdef tuple terms = terms_of(rows, 'rows', &cls)
-    cdef Py_ssize_t k, first, count = len(terms), chosen
+    cdef Py_ssize_t k, first, count = len(terms)
     cdef PyObject *facade = new_facade_of(cls)
     result = handed_over(facade)
     reserve(1 + count, 1 + count)
-    chosen = <Py_ssize_t> node_at(index_of(index)).data
-    if chosen < 0:
-        chosen += count
-    CHECK(0 <= chosen and chosen < count)
     first = tape.edges
-    push_edge(index.index, 0)
+    push_edge(<int32_t> index_of(index), 0)
     for k in range(count):
         push_edge(node_of(PyTuple_GET_ITEM(terms, k)), 0)
-    return finish_nary(facade, OP_TAKE, primal_of(PyTuple_GET_ITEM(terms, chosen)), first)
+    return finish_choice(facade, OP_TAKE, first)

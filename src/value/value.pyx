@@ -667,8 +667,10 @@ cdef double partial_at(Py_ssize_t i, Py_ssize_t e) noexcept nogil:
     cdef Node *node = node_at(i)
     cdef int op = op_at(i)
     cdef double by_a = 0, by_b = 0
+    cdef Edges edges
     if is_nary(op):
-        return edge_partial(node, op, e)
+        edges = edges_at(node)
+        return nary_partial(op, &edges, e)
     op_reverse(op, node_at(node.lhs).data, node_at(node.rhs).data, node.data, 1, &by_a, &by_b)
     return by_b if e else by_a
 
