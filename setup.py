@@ -4,6 +4,7 @@ MICROGRAD_C_DEBUG=1 builds with bounds checks and assertions on every index,
 MICROGRAD_C_SANITIZE=1 with AddressSanitizer and UndefinedBehaviorSanitizer besides.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -70,6 +71,21 @@ class BuildExt(build_ext):
                 extra_postargs=[*args, *LANES, *ENGINES[isa]] if unix else args,
             )
         return objects
+
+
+def check_formulas():
+    """End the build where the op table has a formula that derivatives could not be made from."""
+    spec = importlib.util.spec_from_file_location("formulas", "micrograd_c/formulas.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    names = dict.fromkeys(["choice", "TWO_OVER_SQRT_PI", "LN_2", "LN_10"])
+    try:
+        module.partials(*module.table(Path("src/ops/ops.h").read_text()), names, lambda name: None)
+    except ValueError as error:
+        sys.exit(f"src/ops/ops.h: {error}")
+
+
+check_formulas()
 
 
 def extension(name):

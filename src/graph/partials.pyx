@@ -1,5 +1,5 @@
-# The partials of the op table as graphs: its formulas' text is read once, evaluated on symbols in place of numbers,
-# and kept as small graphs that are copied in where an operation is differentiated.
+# The partials of the op table as graphs: its formulas (micrograd_c/formulas.py) are evaluated once on symbols in
+# place of numbers, and kept as small graphs that are copied in where an operation is differentiated.
 
 cdef extern from "ops.h" nogil:
     ctypedef struct Formula:
@@ -12,7 +12,7 @@ cdef extern from "ops.h" nogil:
 cdef enum:
     LONGEST_FORMULA = 64    # nodes of a partial
 
-cdef list partial_graphs = []               # the graphs of all partials: by a, then by b, by op
+cdef list partial_graphs = []               # the graphs of all partials
 cdef Arrays partial_arrays[2][OP_COUNT]     # and where their nodes are
 
 
@@ -103,41 +103,28 @@ cdef int32_t folded_where(Draft draft, int32_t test, int32_t a, int32_t b) excep
     return draft.nary(OP_WHERE, first)
 
 
-def in_python(text):
-    """A formula in C, of those that the op table has, as an expression of Python."""
-    test, question, rest = text.partition('?')
-    if question:
-        x, _, y = rest.partition(':')
-        return f'choice({in_python(test)}, {x}, {y})'
-    text = text.replace('!', '~')
-    for c, python in (('||', ' | '), ('&&', ' & ')):
-        if c in text:
-            return python.join([f'({in_python(part.strip())})' for part in text.split(c)])
-    return f'({text.strip()})'
-
-
 cdef int learn_partials() except -1:
     """Make the graphs of all partials."""
-    import re
+    from micrograd_c.formulas import Formula, Operation, partials
     cdef Py_ssize_t k
     cdef int op
     cdef Arrays found[2][OP_COUNT]
-    names = {'choice': choice, 'TWO_OVER_SQRT_PI': TWO_OVER_SQRT_PI, 'LN_2': LN_2, 'LN_10': LN_10}
-    for op in range(OP_LEAF + 1, FIRST_NARY):   # exp(a) is the function exp of C, logistic(a) that of sigmoid
-        function = re.fullmatch(r'(\w+)\(a(, b)?\)', OP_INFO[op].value.decode())
-        if function:
-            names.setdefault(function[1], operation_named(op))
+    cdef const OpInfo *info
+    operations, formulas = [], []
+    for op in range(OP_LEAF + 1, FIRST_NARY):
+        info = &OP_INFO[op]
+        operations.append(Operation(info.name.decode(), info.arity, info.value.decode(), info.by_a.decode(),
+                                    info.by_b.decode()))
     k = 0
     while FORMULA_TEXTS[k].name != NULL:
-        parameters = ', '.join(re.findall(r'double (\w+)', FORMULA_TEXTS[k].parameters.decode()))
-        value = in_python(FORMULA_TEXTS[k].value.decode())
-        names[FORMULA_TEXTS[k].name.decode()] = eval(f'lambda {parameters}: {value}', names)
+        formulas.append(Formula(FORMULA_TEXTS[k].name.decode(), FORMULA_TEXTS[k].parameters.decode(),
+                                FORMULA_TEXTS[k].value.decode()))
         k += 1
+    names = {'choice': choice, 'TWO_OVER_SQRT_PI': TWO_OVER_SQRT_PI, 'LN_2': LN_2, 'LN_10': LN_10}
     graphs = []
-    for k in range(2):
-        for op in range(OP_LEAF + 1, FIRST_NARY):
-            text = (OP_INFO[op].by_b if k else OP_INFO[op].by_a).decode()
-            graphs.append(graph_of_partial(in_python(text), names))
+    for op, pair in enumerate(partials(operations, formulas, names, operation_named), OP_LEAF + 1):
+        for k in range(2):
+            graphs.append(graph_of_partial(pair[k]))
             found[k][op] = arrays_of(graphs[len(graphs) - 1])
     if not partial_graphs:  # another thread may have learned them meanwhile, and be using them
         memcpy(partial_arrays, found, sizeof(partial_arrays))
@@ -145,21 +132,23 @@ cdef int learn_partials() except -1:
     return 0
 
 
-def operation_named(int op):
+def operation_named(name):
+    """An operation of the table on symbols."""
+    cdef int op = OP_NAMES.index(name)
     if OP_INFO[op].arity == 1:
         return lambda a: symbol_of(op, a, a)
     return lambda a, b: symbol_of(op, a, b)
 
 
-def graph_of_partial(text, names):
-    """A formula of a, b and v as a graph of three inputs, whose last node is its value."""
+def graph_of_partial(partial):
+    """A function of a, b and v as a graph of three inputs, whose last node is its value."""
     cdef Draft draft = Draft.__new__(Draft)
     draft.node(OP_LEAF, CONSTANT, 0, 1)
-    inputs = {name: symbol_at(draft, draft.node(OP_LEAF, INPUT, k)) for k, name in enumerate('abv')}
-    cdef int32_t value = node_in(draft, eval(text, names, inputs))
+    inputs = [symbol_at(draft, draft.node(OP_LEAF, INPUT, k)) for k in range(3)]
+    cdef int32_t value = node_in(draft, partial(*inputs))
     graph = reachable(with_outputs(draft, [value]))
     if len(graph.op) > LONGEST_FORMULA:
-        raise AssertionError(f'{text} is longer than {LONGEST_FORMULA} nodes')
+        raise AssertionError(f'a partial has {len(graph.op)} nodes, more than {LONGEST_FORMULA}')
     return graph
 
 

@@ -18,7 +18,7 @@
  *             CHOOSES   the partials say what is chosen: where one is 0, nothing passes, whatever the adjoint
  *
  * Adding an operation is adding a line: its method on Value and Array, that method's documentation and signature,
- * its derivatives and its lanes follow from it. The build refuses formulas that `FORMULAS` below could not hold.
+ * its derivatives and its lanes follow from it.
  */
 #ifndef MICROGRAD_C_OPS_H
 #define MICROGRAD_C_OPS_H
@@ -35,9 +35,8 @@ static inline double logistic(double a) {
     return a < 0 ? e / (1 + e) : 1 / (1 + e);
 }
 
-/* Formulas of partials that are too long for a line of the table: name, parameters, value. Their text, like
- * that of the table, is read where programs are differentiated (graph/partials.pyx): an expression, each, of numbers,
- * operators, comparisons, one `? :` on the outside, and functions that are formulas or values of the table. */
+/* Formulas of partials that are too long for a line of the table: name, parameters, value. Derivatives as graphs are
+ * made from their text and that of the table: micrograd_c/formulas.py says what it may hold. */
 #define FORMULAS(F) \
 /* 1 / cosh(x)^2 from e = exp(-2|x|) */                                                                       \
 F(bell,            (double e),                     4 * e / ((1 + e) * (1 + e)))                               \

@@ -1,0 +1,119 @@
+"""The formulas of the op table (src/ops/ops.h), read as expressions of Python.
+
+A formula is C: numbers, + - * /, comparisons, && || !, one `? :` on the outside, and calls of other
+formulas, or of functions that are the value of an operation. setup.py reads all of them: a formula
+that is anything else ends the build. The core reads them when a program is first differentiated.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+
+class Operation(NamedTuple):
+    """An operation of the table. Its formulas are of a, b and, but for `value`, v."""
+
+    name: str
+    arity: int
+    value: str
+    by_a: str
+    by_b: str
+
+
+class Formula(NamedTuple):
+    """A function that formulas may call."""
+
+    name: str
+    parameters: str
+    value: str
+
+
+READABLE = (
+    *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Name, ast.Constant),
+    *(ast.Load, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.BitAnd, ast.BitOr, ast.Invert),
+    *(ast.Lt, ast.Gt, ast.LtE, ast.GtE, ast.Eq),
+)
+
+
+def in_python(text: str) -> str:
+    """A formula in Python, where & | ~ stand for && || !, and `choice` stands for ? :."""
+    test, question, rest = text.partition("?")
+    if question:
+        x, _, y = rest.partition(":")
+        return f"choice({in_python(test)}, {x.strip()}, {y.strip()})"
+    text = text.replace("!", "~")
+    for c, python in (("||", " | "), ("&&", " & ")):
+        if c in text:
+            return python.join(f"({in_python(part.strip())})" for part in text.split(c))
+    return f"({text.strip()})"
+
+
+def readable(text: str, names: Iterable[str]) -> str:
+    """A formula in Python that uses these names alone; ValueError says what cannot be read."""
+    known = set(names)
+    try:
+        tree = ast.parse(in_python(text), mode="eval")
+    except SyntaxError:
+        raise ValueError(f"the formula {text!r} is no expression") from None
+    for node in ast.walk(tree):
+        if not isinstance(node, READABLE):
+            raise ValueError(f"the formula {text!r} has a {type(node).__name__}: it cannot be read")
+        if isinstance(node, ast.Name) and node.id not in known:
+            raise ValueError(
+                f"the formula {text!r} uses {node.id!r}, which is no operand, no formula, and no"
+                " function that is the value of an operation"
+            )
+    return in_python(text)
+
+
+def partials(
+    operations: Iterable[Operation],
+    formulas: Iterable[Formula],
+    names: dict[str, Any],
+    function_of: Callable[[str], Any],
+) -> list[tuple[Any, Any]]:
+    """The partials of each operation by a and by b, as functions of a, b and v.
+
+    names: what formulas may use besides: `choice`, and constants. function_of: gives, for the name
+    of an operation, the function that computes it.
+    """
+    operations = list(operations)
+    for operation in operations:  # exp(a) makes exp a name, logistic(a) makes it one of sigmoid
+        call = re.fullmatch(r"(\w+)\(a(, b)?\)", operation.value)
+        if call:
+            names.setdefault(call[1], function_of(operation.name))
+    for name, parameters, value in formulas:
+        own = re.findall(r"double (\w+)", parameters)
+        names[name] = eval(f"lambda {', '.join(own)}: {readable(value, {*names, *own})}", names)
+    known = {*names, "a", "b", "v"}
+
+    def function(text: str) -> Any:
+        return eval(f"lambda a, b, v: {readable(text, known)}", names)
+
+    return [(function(operation.by_a), function(operation.by_b)) for operation in operations]
+
+
+def table(text: str) -> tuple[list[Operation], list[Formula]]:
+    """The operations and formulas of ops.h."""
+    operations = [
+        Operation(row[1], int(row[3]), *row[4:7]) for row in _rows(text, "X") if len(row) == 9
+    ]
+    return operations, [Formula(*row) for row in _rows(text, "F")]
+
+
+def _rows(text: str, macro: str) -> list[list[str]]:
+    """The arguments of the lines `macro(...)`."""
+    rows = []
+    for line in re.findall(rf"^{macro}\((.*)\) *\\?$", text, re.M):
+        row, depth = [""], 0
+        for c in line:
+            depth += (c == "(") - (c == ")")
+            if c == "," and depth == 0:
+                row.append("")
+            else:
+                row[-1] += c
+        rows.append([x.strip() for x in row])
+    return rows
