@@ -73,19 +73,26 @@ class BuildExt(build_ext):
         return objects
 
 
-def check_formulas():
-    """End the build where the op table has a formula that derivatives could not be made from."""
+def read_table():
+    """Write the signatures of the op table's functions, for type checkers.
+
+    Ends the build where the table has a formula that derivatives could not be made from.
+    """
     spec = importlib.util.spec_from_file_location("formulas", "micrograd_c/formulas.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    formulas = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(formulas)
+    table = Path("src/ops/ops.h").read_text()
     names = dict.fromkeys(["choice", "TWO_OVER_SQRT_PI", "LN_2", "LN_10"])
     try:
-        module.partials(*module.table(Path("src/ops/ops.h").read_text()), names, lambda name: None)
+        formulas.read_partials(*formulas.table(table), names, lambda name: None)
     except ValueError as error:
         sys.exit(f"src/ops/ops.h: {error}")
+    stub, text = Path("micrograd_c/_functions.pyi"), formulas.signatures(table)
+    if not stub.exists() or stub.read_text() != text:  # or it looks newer than what was built
+        stub.write_text(text)
 
 
-check_formulas()
+read_table()
 
 
 def extension(name):

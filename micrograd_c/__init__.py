@@ -26,13 +26,11 @@ try:
         StaleTraceError,
         TraceError,
         Value,
-        array,
         dot,
         get_data,
         get_grad,
         set_data,
         shared,
-        sum,
         where,
     )
     from micrograd_c._graph import get_isa, get_num_threads, set_num_threads
@@ -46,7 +44,7 @@ except ModuleNotFoundError:
 from micrograd_c import autograd, engine, math, nn, optim, tape, viz
 from micrograd_c.autograd import no_grad
 from micrograd_c.check import check_grads
-from micrograd_c.choose import logsumexp, max, min, softmax, take
+from micrograd_c.choose import logsumexp, max, min, softmax, sum, take
 from micrograd_c.dropin import (
     install,
     load_ipython_extension,
@@ -58,7 +56,7 @@ from micrograd_c.program import compile, load
 from micrograd_c.transform import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:
-    from micrograd_c.arrays import Array
+    from micrograd_c.arrays import Array, array
 
 __version__ = "0.1.0"
 __all__ = [
@@ -110,9 +108,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """`Array`, whose module needs NumPy: it is imported when it is asked for."""
-    if name == "Array":
-        from micrograd_c.arrays import Array
+    """`array` and `Array`, whose module needs NumPy: it is imported when it is asked for."""
+    if name in ("Array", "array"):
+        from micrograd_c import arrays
 
-        return Array
+        return getattr(arrays, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, TypeIs, disjoint_base
 
+from micrograd_c._functions import Functions
 from micrograd_c._graph import Graph
 from micrograd_c.arrays import Array
+from micrograd_c.signatures import Argument
 
 _Number: TypeAlias = SupportsFloat | SupportsIndex
 _Signature: TypeAlias = tuple[Any, ...]  # see src/program/signature.pyx
@@ -19,7 +21,7 @@ _Argnums: TypeAlias = int | tuple[int, ...] | list[int]
 _Request: TypeAlias = Literal["write", "add", "null"]
 
 @disjoint_base
-class Value:
+class Value(Functions):
     """A number that remembers how it was computed, so that `backward` can find the derivative of a
     result by every number it was made from.
 
@@ -152,66 +154,6 @@ class Value:
     def __format__(self, spec: str) -> str: ...
     def __setstate__(self, state: dict[str, Any]) -> None: ...
     def _repr_svg_(self) -> str | None: ...
-    def abs(self) -> Self:
-        """The absolute value."""
-    def exp(self) -> Self:
-        """e to the power of this."""
-    def expm1(self) -> Self:
-        """exp(x) - 1, precise near 0."""
-    def log(self) -> Self:
-        """The natural logarithm."""
-    def log2(self) -> Self:
-        """The logarithm to base 2."""
-    def log10(self) -> Self:
-        """The logarithm to base 10."""
-    def log1p(self) -> Self:
-        """log(1 + x), precise near 0."""
-    def sqrt(self) -> Self:
-        """The square root."""
-    def cbrt(self) -> Self:
-        """The cube root."""
-    def sin(self) -> Self:
-        """The sine, of radians."""
-    def cos(self) -> Self:
-        """The cosine, of radians."""
-    def tan(self) -> Self:
-        """The tangent, of radians."""
-    def asin(self) -> Self:
-        """The arc sine, in radians."""
-    def acos(self) -> Self:
-        """The arc cosine, in radians."""
-    def atan(self) -> Self:
-        """The arc tangent, in radians."""
-    def sinh(self) -> Self:
-        """The hyperbolic sine."""
-    def cosh(self) -> Self:
-        """The hyperbolic cosine."""
-    def tanh(self) -> Self:
-        """The hyperbolic tangent."""
-    def asinh(self) -> Self:
-        """The inverse hyperbolic sine."""
-    def acosh(self) -> Self:
-        """The inverse hyperbolic cosine."""
-    def atanh(self) -> Self:
-        """The inverse hyperbolic tangent."""
-    def erf(self) -> Self:
-        """The error function."""
-    def erfc(self) -> Self:
-        """1 - erf(x)."""
-    def sigmoid(self) -> Self:
-        """The logistic function, 1 / (1 + exp(-x))."""
-    def softplus(self) -> Self:
-        """log(1 + exp(x)), without overflow."""
-    def relu(self) -> Self:
-        """max(x, 0); its derivative at 0 is 0."""
-    def atan2(self, other: Value | _Number, /) -> Self:
-        """The angle of the point (other, self), in radians from -pi to pi."""
-    def hypot(self, other: Value | _Number, /) -> Self:
-        """The distance of the point (self, other) from the origin."""
-    def min(self, other: Value | _Number, /) -> Self:
-        """The smaller of the two, or nan; the first, with the whole gradient, where they tie."""
-    def max(self, other: Value | _Number, /) -> Self:
-        """The larger of the two, or nan; the first, with the whole gradient, where they tie."""
     def arcsin(self) -> Self:
         """numpy's name of `asin`."""
     def arccos(self) -> Self:
@@ -227,9 +169,7 @@ class Value:
     def arctan2(self, other: Value | _Number, /) -> Self:
         """numpy's name of `atan2`."""
 
-def sum(values: Iterable[Value | _Number]) -> Value:
-    """The sum of Values and numbers, as one node. An empty one gives 0."""
-
+def sum_of(values: Iterable[Value | _Number]) -> Value: ...
 def dot(
     xs: Iterable[Value | _Number],
     ys: Iterable[Value | _Number],
@@ -246,14 +186,7 @@ def where(
     """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen.
     Of functions in their place, only the one chosen is called; while tracing, both are."""
 
-def array(data: Any) -> Array:
-    """An array of Values: NumPy's, of dtype object, whose elements are the Values themselves.
-
-    data: numbers and Values in lists, tuples or arrays of any shape. Values, and those of an Array,
-    are kept, numbers become new ones. TypeError names the first element that is neither; ValueError
-    if the shape is ragged.
-    """
-
+def array_of_values(data: Any) -> Array: ...
 def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
     """`__array_ufunc__` of Array and Value."""
 
@@ -266,10 +199,10 @@ def array_product(name: str, a: Any, b: Any) -> Any:
 def array_sum(array: Array, axis: Any = None, keepdims: bool = False, mean: bool = False) -> Any:
     """The sums or means over axes, each one node; NotImplemented if that is to be left to NumPy."""
 
-def array_numbers(array: Array, grad: bool = False) -> NDArray[np.float64]:
+def array_numbers(array: Array, gradients: bool = False) -> NDArray[np.float64]:
     """The data or gradients of an Array's elements, as a new array of float64."""
 
-def array_assign(array: Array, numbers: ArrayLike, grad: bool = False) -> None:
+def array_assign(array: Array, numbers: ArrayLike, gradients: bool = False) -> None:
     """Assign the data or gradients of an Array's elements."""
 
 def array_detached(given: Array) -> Array:
@@ -445,6 +378,8 @@ OPS: tuple[Op, ...]
 NUMPY_NAMES: dict[str, str]
 UFUNC_NAMES: dict[str, str]
 
+LEVELS: int
+
 class TraceError(Exception):
     """A function being compiled asked for what a replay of its trace could not honour.
 
@@ -457,26 +392,6 @@ class StaleTraceError(TraceError):
     The message names the first operation that differs, and its line.
     """
 
-class Argument(NamedTuple):
-    """What an argument of a program is."""
-
-    name: Any
-    """As `argument_name` takes it."""
-    spec: _Signature
-    first: int
-    """The number of its first input."""
-    count: int  # type: ignore[assignment]  # hides tuple.count
-    """How many inputs it has."""
-    integers: bool
-    """Whether there are integers among them."""
-    text: str
-
-def argument_name(argument: Any) -> str:
-    """The name of an argument: as given, or by its position among the parameters."""
-
-def end_of(spec: _Signature, at: int) -> tuple[int, int, bool]:
-    """Where the part that begins at `at` ends, its number of inputs, whether there are integers."""
-
 def eager_arguments(
     args: tuple[Any, ...], keywords: dict[str, Any], names: tuple[str, ...]
 ) -> tuple[list[Value], tuple[Any, ...], dict[str, Any]]: ...
@@ -486,9 +401,6 @@ def spec_and_leaves(result: Any) -> tuple[list[Any], list[Any]]:
 
 def flat_results(result: Any) -> list[Value | float]:
     """The Values and numbers that a result holds, from left to right."""
-
-def integer_inputs(spec: _Signature) -> list[int]:
-    """The numbers of the inputs that are integers."""
 
 class Integer:
     """What stands for an integer argument while a function is traced."""
@@ -761,9 +673,6 @@ def assembled_result(spec: _Signature, leaves: Any, array: Any) -> Any:
 def objects(leaves: Any, shape: tuple[int, ...]) -> Any:
     """A numpy array of Python objects."""
 
-def spec_text(spec: Any) -> str:
-    """A signature as people write structures."""
-
 # ---- guards, see src/program/guards.pyx
 
 MISSING: object
@@ -833,7 +742,7 @@ class Reference:
     ) -> None: ...
 
 def is_plain(x: object) -> bool: ...
-def elements(array: Any) -> list[Any]: ...
+def elements_of(array: Any) -> list[Any]: ...
 def members(x: Any) -> list[Any]: ...
 def namespace_of(x: Any) -> dict[str, Any]: ...
 def in_slot(x: Any, descriptor: Any) -> Any: ...

@@ -34,7 +34,7 @@ def reachable(graph: Graph) -> Graph:
 def fold_constants(graph: Graph) -> Graph:
     """With the numbers that are known computed, and operations that do nothing left out."""
 
-def share(graph: Graph) -> Graph:
+def share_nodes(graph: Graph) -> Graph:
     """With one node where there were several of the same operation and operands."""
 
 def group_terms(graph: Graph, varying: Any) -> Graph:
@@ -46,10 +46,10 @@ def fuse_sums(graph: Graph) -> Graph:
 def optimized(graph: Graph) -> Graph:
     """The passes, in their order."""
 
-def varying(graph: Graph, mask: ArrayLike) -> _Bytes:
+def varying_nodes(graph: Graph, mask: ArrayLike) -> _Bytes:
     """Which nodes depend on a varying input. mask: which inputs vary, one number each."""
 
-def active(graph: Graph, inputs: ArrayLike, captured: bool) -> _Bytes:
+def active_nodes(graph: Graph, inputs: ArrayLike, captured: bool) -> _Bytes:
     """Which nodes have a derivative by a leaf that is wanted."""
 
 def separate(graph: Graph, varying: ArrayLike) -> Graph:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from micrograd_c import _core, functions
-from micrograd_c._core import OPS, Value, array, being_traced
+from micrograd_c._core import OPS, Value, array_of_values, being_traced
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -159,11 +159,11 @@ class Array(_Base):
 
         May be assigned as `values` may: `w.grad = 0.0`.
         """
-        return _read_only(_core.array_numbers(self, grad=True), Gradients)
+        return _read_only(_core.array_numbers(self, gradients=True), Gradients)
 
     @grad.setter
     def grad(self, numbers: ArrayLike) -> None:
-        _core.array_assign(self, numbers, grad=True)
+        _core.array_assign(self, numbers, gradients=True)
 
     def asnumpy(self) -> NDArray[np.float64]:
         """The same numbers as `values`, by MXNet's name: an array of your own."""
@@ -288,6 +288,26 @@ class Array(_Base):
         if being_traced(self.ravel().tolist()):
             return f"<{self.shape} being traced>"
         return np.array2string(self.asnumpy(), separator=separator, prefix=prefix)
+
+
+def array(data: Any) -> Array:
+    """An array of Values: NumPy's, of dtype object, whose elements are the Values themselves.
+
+    data: numbers and Values in lists, tuples or arrays of any shape. Values, and those of an
+    Array, are kept; numbers become new Values. TypeError names the first element that is neither;
+    ValueError if the shape is ragged.
+
+    Everything of NumPy's works on it, by broadcasting and element by element. `Array` says what is
+    added.
+
+    >>> import micrograd_c as mg
+    >>> x = mg.array([0.0, 1.0, 2.0, 3.0])
+    >>> y = 2 * x @ x
+    >>> y.backward()
+    >>> y.data, x.grad.tolist()
+    (28.0, [0.0, 4.0, 8.0, 12.0])
+    """
+    return array_of_values(data)
 
 
 def _read_only(numbers: NDArray[np.float64], kind: type[Numbers]) -> Numbers:

@@ -12,7 +12,6 @@ from micrograd_c._core import (
     TraceError,
     Value,
     flat_results,
-    integer_inputs,
     objects,
     restored_program,
     set_debug_nans,
@@ -20,6 +19,7 @@ from micrograd_c._core import (
 )
 from micrograd_c._graph import adjoints, optimized, tangents
 from micrograd_c.program import CAPTURED, INPUT, parameter_names
+from micrograd_c.signatures import integer_inputs
 from micrograd_c.transform import NONE, compiled_function
 
 __all__ = ["check_grads"]

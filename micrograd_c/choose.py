@@ -10,10 +10,24 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from micrograd_c._core import Value, is_integer, listed, take_node, where
-from micrograd_c._core import sum as sum_of
+from micrograd_c._core import Value, is_integer, listed, sum_of, take_node, where
 
 __all__ = ["logsumexp", "max", "min", "softmax", "take"]
+
+
+def sum(values: Iterable[Any]) -> Value:
+    """The sum of Values and numbers, as one node.
+
+    values: any iterable. TypeError names the first item that is neither. An empty one gives 0.
+
+    >>> import micrograd_c as mg
+    >>> a, b = mg.Value(1.0), mg.Value(2.0)
+    >>> total = mg.sum([a, b, a, 10])
+    >>> total.backward()
+    >>> total.data, a.grad, b.grad
+    (14.0, 2.0, 1.0)
+    """
+    return sum_of(values)
 
 
 def max(values: Iterable[Any]) -> Value:

@@ -69,7 +69,7 @@ def readable(text: str, names: Iterable[str]) -> str:
     return in_python(text)
 
 
-def partials(
+def read_partials(
     operations: Iterable[Operation],
     formulas: Iterable[Formula],
     names: dict[str, Any],
@@ -102,6 +102,24 @@ def table(text: str) -> tuple[list[Operation], list[Formula]]:
         Operation(row[1], int(row[3]), *row[4:7]) for row in _rows(text, "X") if len(row) == 9
     ]
     return operations, [Formula(*row) for row in _rows(text, "F")]
+
+
+def signatures(text: str) -> str:
+    """The stub of what the functions of ops.h are as methods of Value."""
+    functions = text[text.index("#define UNARY_FUNCTIONS") : text.index("#define DERIVED_OPS")]
+    return "\n".join(
+        [
+            "# Written by setup.py from src/ops/ops.h.",
+            "from typing_extensions import Self\n",
+            "from micrograd_c._core import Value, _Number\n",
+            "class Functions:",
+            *(
+                f"    def {name}(self{', other: Value | _Number, /' * (arity == 2)}) -> Self: ..."
+                for name, arity, *_ in table(functions)[0]
+            ),
+            "",
+        ]
+    )
 
 
 def _rows(text: str, macro: str) -> list[list[str]]:

@@ -26,7 +26,7 @@ from micrograd_c import _core
 from micrograd_c._core import (
     TraceError,
     Value,
-    array,
+    array_of_values,
     is_exact_array,
     numbers_in,
     objects_in,
@@ -179,7 +179,7 @@ def _as_numbers(
 
 def _on_arrays(function: Any) -> _Handler:
     def handler(*args: Any, **keywords: Any) -> Any:
-        empty = array(())
+        empty = array_of_values(())
         return settled(np.ndarray.__array_function__(empty, function, (), args, keywords))
 
     return handler
@@ -204,7 +204,7 @@ def _numeric(x: Any) -> Any:
 
 
 def _as_array(x: Any) -> Any:
-    return x if is_exact_array(x) else array(x)
+    return x if is_exact_array(x) else array_of_values(x)
 
 
 def _no(**keywords: Any) -> None:
@@ -258,7 +258,7 @@ def _element(x: Any) -> Any:
 
 
 def _shaped(x: Any, long: tuple[int, ...], keepdims: bool) -> Any:
-    return array(x).reshape(long) if keepdims else x
+    return array_of_values(x).reshape(long) if keepdims else x
 
 
 # ---- written here
@@ -530,7 +530,7 @@ def _matrix_power(a: Any, n: int) -> Any:
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise np.linalg.LinAlgError("the last two axes must be of one length")
     if n == 0:
-        return array(np.broadcast_to(np.eye(a.shape[-1]), a.shape))
+        return array_of_values(np.broadcast_to(np.eye(a.shape[-1]), a.shape))
     return functools.reduce(np.matmul, [a] * n)
 
 
@@ -548,7 +548,7 @@ def _of_nothing(name: str) -> Callable[[_Handler], _Handler]:
             x = _as_array(x)
             if x.size:
                 return handler(x, *args, **keywords)
-            return _element(array(_named(name)(numbers_in(x), *args, **keywords)))
+            return _element(array_of_values(_named(name)(numbers_in(x), *args, **keywords)))
 
         return _composed(name)(of_something)
 
@@ -640,7 +640,7 @@ def _extreme(
     if not of.shape[-1] and of.size == 0 and np.prod(shape):
         raise ValueError("zero-size array to max or min, which have no identity")
     if not np.prod(shape):
-        return _shaped(array(np.empty(shape)), long, _flag(keepdims))
+        return _shaped(array_of_values(np.empty(shape)), long, _flag(keepdims))
     if skip_nan:
         found = index(np.where(np.isnan(of), worst, of), -1)
         missed = np.isnan(np.take_along_axis(of, found[..., None], -1)[..., 0])
@@ -743,7 +743,7 @@ def _quantiles(
     a = _as_array(a)
     found = numpys(numbers_in(a), *q, axis=axis, keepdims=_flag(keepdims), **how)
     if not a.size:
-        return _element(array(found))
+        return _element(array_of_values(found))
     x, shape, long = _rows(a, axis)
     of, more = numbers_in(x), np.shape(q[0]) if q else ()
 
@@ -757,7 +757,9 @@ def _quantiles(
         for i in np.ndindex(shape):
             row = x[i][~np.isnan(of[i])]
             result[i] = objects_in(of_row(row if row.size else x[i]))
-    result = np.moveaxis(array(result), range(len(shape), len(shape + more)), range(len(more)))
+    result = np.moveaxis(
+        array_of_values(result), range(len(shape), len(shape + more)), range(len(more))
+    )
     result = _shaped(result, more + long, _flag(keepdims))
     return _element(_where(np.isnan(found), found, result))
 
@@ -1016,7 +1018,7 @@ def _call(
             )
         where = np.broadcast_to(np.asarray(numbers_in(where), bool), out[0].shape)
         chosen = [np.broadcast_to(objects_in(_as_array(x)), where.shape)[where] for x in inputs]
-        result, found = out[0].copy(), ufunc(*map(array, chosen))
+        result, found = out[0].copy(), ufunc(*map(array_of_values, chosen))
         if _holds_values(found) and result.dtype != object:
             raise _refusal(ufunc.__name__, "out= is an array of numbers, which holds no Values")
         result[where] = found
@@ -1059,7 +1061,7 @@ def _reduce(
     x, shape, long = _rows(a, _reduced(a, axis))
     rows = [x[..., k] for k in range(x.shape[-1])]
     if initial is not np._NoValue:
-        rows.insert(0, _element(array(np.broadcast_to(objects_in(initial), shape))))
+        rows.insert(0, _element(array_of_values(np.broadcast_to(objects_in(initial), shape))))
     if len(rows) < 2 and ufunc.identity is not None:  # np.hypot.reduce([-1.0]) is 1.0
         rows.insert(0, np.full(shape, float(ufunc.identity)))
     result = functools.reduce(ufunc, rows)
@@ -1077,7 +1079,7 @@ def _accumulate(ufunc: Any, a: Any, axis: int = 0, out: Any = None) -> Any:
     for k in range(a.shape[axis]):
         row = np.take(a, k, axis=axis)
         rows.append(ufunc(rows[-1], row) if rows else row)
-    return np.stack([array(row) for row in rows], axis) if rows else a
+    return np.stack([array_of_values(row) for row in rows], axis) if rows else a
 
 
 def _reduceat(ufunc: Any, a: Any, indices: Any, axis: int = 0, out: Any = None) -> Any:
@@ -1235,7 +1237,10 @@ def _given(result: Any, operands: list[tuple[Any, Any]]) -> Any:
     out = np.empty(np.shape(result), object)
     numbers = np.asarray(result)
     spread = [
-        (np.broadcast_to(objects_in(array(x)), out.shape), np.broadcast_to(partial, out.shape))
+        (
+            np.broadcast_to(objects_in(array_of_values(x)), out.shape),
+            np.broadcast_to(partial, out.shape),
+        )
         for x, partial in operands
         if _holds_values(x)
     ]

@@ -295,7 +295,7 @@ class Walk:
 
     def array(self, x: Any, name: str, depth: int) -> None:
         if x.dtype.kind == "O":
-            self.check(_core.ElementsCheck, x, name, depth, _core.elements(x))
+            self.check(_core.ElementsCheck, x, name, depth, _core.elements_of(x))
         else:
             self.checks.append(_core.NumbersCheck(name, x, self.alive))
 

@@ -14,14 +14,13 @@ from micrograd_c._core import (
     Function,
     Program,
     Value,
-    argument_name,
     eager_arguments,
-    end_of,
     flat_results,
     replayed,
     restored_program,
 )
 from micrograd_c._graph import OP_NAMES
+from micrograd_c.signatures import argument_name, end_of
 
 __all__ = ["compile", "load"]
 

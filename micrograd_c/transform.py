@@ -26,7 +26,6 @@ from micrograd_c._core import (
     assembled_result,
     chosen_arguments,
     derived,
-    end_of,
     evaluated,
     evaluated_along,
     flat_program,
@@ -39,9 +38,9 @@ from micrograd_c._core import (
     point,
     result_and_aux,
     spec_and_leaves,
-    spec_text,
 )
 from micrograd_c._graph import adjoints, column_colours, dependencies, optimized, tangents
+from micrograd_c.signatures import end_of, spec_text
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 

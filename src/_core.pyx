@@ -19,21 +19,40 @@ import os
 import weakref
 from collections import OrderedDict, deque, namedtuple
 
-from micrograd_c._graph import OP_NAMES, Graph, active, check_graph, optimized
+from micrograd_c._graph import OP_NAMES, Graph, active_nodes, check_graph, optimized
 
 cdef class Callable
 cdef class Program(Callable)
 cdef class Reference
 
-include "tape/tape.pyx"
+# What the core asks of Python, by name, and the module of micrograd_c that has it: imported when it is asked for.
+ASKED = dict(
+    user_line='lines', record_lines='lines',
+    argument_name='signatures', spec_text='signatures', arguments_of='signatures', end_of='signatures',
+    integer_inputs='signatures',
+    outside='outside', recording_of='verify', compare='verify', call_error='nans', sweep_error='nans',
+    parameter_names='program', check='program', listing='program', save='program', _repr_svg='viz',
+    Array='arrays', of_ufunc='functions',
+)
+
+
+class Python:
+    """`python.user_line()` and all else in ASKED."""
+
+    def __getattr__(self, name):
+        return getattr(__import__(f'micrograd_c.{ASKED[name]}', None, None, (name,)), name)
+
+python = Python()
+
+include "tape/nodes.pyx"
 include "tape/mode.pyx"
 include "tape/sweep.pyx"
 include "value/value.pyx"
 include "value/collect.pyx"
 include "value/nary.pyx"
-include "value/autograd.pyx"
-include "value/array.pyx"
-include "value/optim.pyx"
+include "value/gradients.pyx"
+include "value/ndarray.pyx"
+include "value/parameters.pyx"
 include "program/trace.pyx"
 include "program/signature.pyx"
 include "program/replay.pyx"

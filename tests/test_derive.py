@@ -110,7 +110,7 @@ def derivatives(g, *directions):
 
 def run(g, seeds=()):
     """The outputs of a graph, whose inputs are NUMBERS and seeds, replayed."""
-    g = _graph.reachable(_graph.share(g))
+    g = _graph.reachable(_graph.share_nodes(g))
     _graph.check_graph(g, INPUTS + len(seeds), len(PARAMETERS))
     spec = ("f", "f", "f", "i", *["f"] * len(seeds))
     results = (("a", (len(g.outputs),), "f"),)
@@ -151,7 +151,7 @@ def close(got, expected, scale=1.0):
 
 
 whole = st.lists(st.integers(-3, 3), min_size=3, max_size=3)
-made = graphs().map(_graph.share)  # an input is one leaf, as in what was traced
+made = graphs().map(_graph.share_nodes)  # an input is one leaf, as in what was traced
 
 
 def gentle(g):

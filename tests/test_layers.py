@@ -1,11 +1,11 @@
 """The layers of src/: a file uses names of its own layer and of those below it, of no other."""
 
 import re
-from pathlib import Path
 
 import pytest
+from source import SOURCE
 
-SRC = Path(__file__).parents[1] / "src"
+SRC = SOURCE / "src"
 BELOW = {
     "ops": set(),
     "graph": {"ops"},

@@ -261,18 +261,18 @@ def graphs(draw):
 
 
 def separate_by(mask):
-    return lambda g: _graph.separate(g, _graph.varying(g, mask))
+    return lambda g: _graph.separate(g, _graph.varying_nodes(g, mask))
 
 
 def group_by(g, mask):
-    return _graph.group_terms(g, _graph.varying(g, mask))
+    return _graph.group_terms(g, _graph.varying_nodes(g, mask))
 
 
 masks = st.lists(st.booleans(), min_size=4, max_size=4)
 PASSES = {
     "reachable": _graph.reachable,
     "fold_constants": _graph.fold_constants,
-    "share": _graph.share,
+    "share": _graph.share_nodes,
     "fuse_sums": _graph.fuse_sums,
     "group_terms": lambda g: group_by(g, [1, 0, 1, 0]),
     "separate": separate_by([1, 0, 1, 0]),
@@ -539,19 +539,19 @@ def test_pythons_sum_starts_from_nothing():
     ids=lambda p: shown(graph(*p)) if isinstance(p, list) else None,
 )
 def test_sharing(expressions, same_node):
-    after = _graph.share(graph(*expressions))
+    after = _graph.share_nodes(graph(*expressions))
     assert len(set(after.outputs.tolist())) == (1 if same_node else len(expressions))
     shown_before = [shown(graph(p)) for p in expressions]
     assert shown(after) == ", ".join(shown_before[:1] * 2 if same_node else shown_before)
 
 
 def test_a_constant_one_becomes_node_0():
-    assert _graph.share(graph(lift(1.0) * x)).lhs[-1] == 0
+    assert _graph.share_nodes(graph(lift(1.0) * x)).lhs[-1] == 0
 
 
 @given(graphs())
 def test_share_leaves_no_two_nodes_alike(g):
-    after = _graph.share(g)
+    after = _graph.share_nodes(g)
     seen = set()
     for n in range(len(after.op)):
         name, parents = _graph.OP_NAMES[after.op[n]], operands(after, n)
@@ -726,14 +726,14 @@ def differentiable(g, n):
 
 @given(graphs(), masks)
 def test_varying(g, mask):
-    flags = _graph.varying(g, mask)
+    flags = _graph.varying_nodes(g, mask)
     assert flags.dtype == np.uint8
     assert flags.tolist() == depends(g, lambda kind, number: kind == INPUT and mask[number])
 
 
 @given(graphs(), masks, st.booleans())
 def test_active(g, wanted, captured):
-    flags = _graph.active(g, np.array(wanted), captured)
+    flags = _graph.active_nodes(g, np.array(wanted), captured)
     assert flags.dtype == np.uint8
     assert flags.tolist() == depends(
         g,
@@ -765,22 +765,22 @@ def test_active(g, wanted, captured):
 )
 def test_by_x_alone(expression, varies, has_derivative):
     g = graph(expression)
-    assert _graph.varying(g, [1, 0, 0, 0])[-1] == varies
-    assert _graph.active(g, [1, 0, 0, 0], False)[-1] == has_derivative
+    assert _graph.varying_nodes(g, [1, 0, 0, 0])[-1] == varies
+    assert _graph.active_nodes(g, [1, 0, 0, 0], False)[-1] == has_derivative
 
 
 def test_captured_numbers_do_not_vary_but_may_be_active():
     g = graph(a * b)
-    assert not _graph.varying(g, [1, 1, 1, 1]).any()
-    assert _graph.active(g, [0, 0, 0, 0], True)[-1]
-    assert not _graph.active(g, [0, 0, 0, 0], False)[-1]
+    assert not _graph.varying_nodes(g, [1, 1, 1, 1]).any()
+    assert _graph.active_nodes(g, [0, 0, 0, 0], True)[-1]
+    assert not _graph.active_nodes(g, [0, 0, 0, 0], False)[-1]
 
 
 def test_flags_for_too_few_inputs():
     with pytest.raises(ValueError, match="input 2"):
-        _graph.varying(graph(x + z), [1, 1])
+        _graph.varying_nodes(graph(x + z), [1, 1])
     with pytest.raises(ValueError, match="input 2"):
-        _graph.active(graph(x + z), [1, 1], True)
+        _graph.active_nodes(graph(x + z), [1, 1], True)
     with pytest.raises(ValueError, match="length 4"):
         _graph.separate(graph(x + z), [1, 1])
 
@@ -826,13 +826,13 @@ def test_separating(expression, expected):
 def test_separate_leaves_pairs_of_one_kind(g, mask):
     after = separate_by(mask)(g)
     assert_equivalent(after, g)
-    varies = _graph.varying(after, mask)
+    varies = _graph.varying_nodes(after, mask)
     for n in range(len(after.op)):
         if after.op[n] == DOT and varies[n]:
             pairs = edges_of(after, n)[: after.rhs[n] // 2 * 2]
             kinds = {(varies[p], varies[q]) for p, q in zip(pairs[::2], pairs[1::2])}
             assert kinds in ({(0, 1)}, {(1, 1)})
-    before = _graph.varying(g, mask)
+    before = _graph.varying_nodes(g, mask)
     assert varies[after.outputs].tolist() == before[g.outputs].tolist()
 
 
@@ -900,7 +900,7 @@ def test_grouping_keeps_every_term_in_the_order_of_its_kind(terms, addend, folde
     factors = [x, a, Node("sin", x), Node("exp", y), lift(1.0)]
     expression = long_dot(*((n, (factors[k], z)) for n, k in terms), addend=addend)
     assume(expression.operands)
-    g = _graph.share(graph(expression, expression))
+    g = _graph.share_nodes(graph(expression, expression))
     g = _graph.fold_constants(g) if folded else g
     after = group_by(g, mask)
     assert_equivalent(after, g)
@@ -984,7 +984,7 @@ BIG = {
 @pytest.mark.parametrize("g", BIG.values(), ids=BIG)
 def test_a_million_nodes(g):
     _graph.check_graph(g, 1, 0)
-    for apply in (_graph.share, separate_by([1])):
+    for apply in (_graph.share_nodes, separate_by([1])):
         assert len(apply(g).op) <= len(g.op)
     after = _graph.reachable(_graph.fuse_sums(_graph.fold_constants(g)))
     _graph.check_graph(after, 1, 0)
@@ -1004,8 +1004,8 @@ def test_a_million_nodes(g):
     else:
         assert equal(after, g)
     assert (
-        _graph.varying(after, [1])[out]
-        == _graph.active(after, [1], False)[out]
+        _graph.varying_nodes(after, [1])[out]
+        == _graph.active_nodes(after, [1], False)[out]
         == (after.lhs[1] == INPUT)
     )
 
@@ -1017,7 +1017,7 @@ def test_one_dot_of_a_million_pairs():
     pairs = np.repeat(np.arange(1, n + 1), 2)
     g = graph_of(ops, kinds, numbers, [1.0, *[0.0] * (n + 1)], pairs, [n + 1])
     _graph.check_graph(g, n // 2, n // 2)
-    for apply in (_graph.reachable, _graph.fold_constants, _graph.share, _graph.fuse_sums):
+    for apply in (_graph.reachable, _graph.fold_constants, _graph.share_nodes, _graph.fuse_sums):
         assert equal(apply(g), g)
     after = separate_by(np.ones(n // 2))(g)
     assert after.op.tolist()[-2:] == [DOT, DOT] and after.rhs.tolist()[-2:] == [n, n + 1]
@@ -1034,7 +1034,7 @@ def test_a_million_equal_nodes_become_one():
         [],
         np.arange(n + 1, 2 * n + 1),
     )
-    after = _graph.share(g)
+    after = _graph.share_nodes(g)
     assert len(after.op) == 3 and set(after.outputs.tolist()) == {2}
 
 
@@ -1225,7 +1225,7 @@ def test_what_passes_the_check_is_safe_for_every_pass(g, damages):
         after = apply(g)
         assert is_sound(after, 4, 3)
         _graph.check_graph(after, 4, 3)
-    _graph.active(g, [1, 0, 1, 0], True)
+    _graph.active_nodes(g, [1, 0, 1, 0], True)
 
 
 # ---- Graph

@@ -97,11 +97,11 @@ cdef Code compile_code(graph, Py_ssize_t inputs, Py_ssize_t captured, bint optim
     cdef Layout g
     mask = numpy.frombuffer(mapped, numpy.uint8)
     if optimize:
-        graph = group_terms(graph, varying(graph, mask))
-    graph = separate(graph, varying(graph, mask))
-    graph, varies = broadcast_rows(graph, varying(graph, mask))
+        graph = group_terms(graph, varying_nodes(graph, mask))
+    graph = separate(graph, varying_nodes(graph, mask))
+    graph, varies = broadcast_rows(graph, varying_nodes(graph, mask))
     if reverse:
-        lives = active(graph, numpy.frombuffer(wanted, numpy.uint8), captured_wanted)
+        lives = active_nodes(graph, numpy.frombuffer(wanted, numpy.uint8), captured_wanted)
     else:
         lives = numpy.zeros(len(graph.op), numpy.uint8)
     g = Layout(graph, varies, lives)

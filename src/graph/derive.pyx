@@ -50,20 +50,20 @@ cdef bint is_choice(const Arrays *g, Py_ssize_t i) noexcept:
     return is_constant(g, i) and (g.data[i] == 0 or g.data[i] == 1)
 
 
-cdef int32_t chosen(Draft draft, int32_t choice, int32_t x) except -1:
+cdef int32_t where_chosen(Draft draft, int32_t choice, int32_t x) except -1:
     """x where the choice is 1, else 0."""
     cdef int32_t test, a, b
     if is_constant(&draft.made, choice):
         return x if draft.made.data[choice] == 1 else choice
     test, a, b = [draft.made.edges[draft.made.lhs[choice] + k] for k in range(3)]
-    a = chosen(draft, a, x)
-    return folded_where(draft, test, a, chosen(draft, b, x))
+    a = where_chosen(draft, a, x)
+    return folded_where(draft, test, a, where_chosen(draft, b, x))
 
 
 cdef int share_of(Draft draft, int op, bint careful, int32_t *partial, int32_t *x) except -1:
     """Replace the factors of partial * x by others, of which the first is 1, where it must not be a mere product."""
     if OP_INFO[op].traits & CHOOSES and op != OP_CHAIN and is_choice(&draft.made, partial[0]):
-        partial[0], x[0] = 0, chosen(draft, partial[0], x[0])
+        partial[0], x[0] = 0, where_chosen(draft, partial[0], x[0])
     elif careful and not is_finite_constant(&draft.made, partial[0]):
         partial[0], x[0] = 0, folded_op(draft, OP_CHAIN, partial[0], x[0])
     return 0
@@ -224,11 +224,11 @@ cdef struct Adjoints:
     int32_t count
 
 
-cdef inline void add_product(Adjoints *adjoints, Py_ssize_t i, int32_t x, int32_t y) noexcept:
-    cdef Product *product = &adjoints.products[adjoints.count]
-    product.x, product.y, product.next = x, y, adjoints.last[i]
-    adjoints.last[i] = adjoints.count
-    adjoints.count += 1
+cdef inline void add_product(Adjoints *sums, Py_ssize_t i, int32_t x, int32_t y) noexcept:
+    cdef Product *product = &sums.products[sums.count]
+    product.x, product.y, product.next = x, y, sums.last[i]
+    sums.last[i] = sums.count
+    sums.count += 1
 
 
 def adjoints(graph, wanted, heads):
@@ -247,7 +247,7 @@ def adjoints(graph, wanted, heads):
     cdef const int32_t *given = <const int32_t *> address(graph.outputs)
     cdef list outputs = graph.outputs.tolist(), numbers = numpy.nonzero(wanted)[0].tolist()
     cdef dict by_input
-    active_ = active(graph, wanted, False)
+    active_ = active_nodes(graph, wanted, False)
     cdef const uint8_t *flags = <const uint8_t *> address(active_)
     careful_ = careful_nodes(&g)
     cdef const uint8_t *careful = <const uint8_t *> address(careful_)

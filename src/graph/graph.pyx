@@ -267,7 +267,7 @@ cdef Draft draft_of(const Arrays *g):
 
 # ------------------------------------------------------------------ uniform, varying; active, not active
 
-def varying(graph, mask):
+def varying_nodes(graph, mask):
     """uint8[n]: which nodes depend on a varying input. mask: which inputs vary, one number each."""
     import numpy
     cdef Arrays g = arrays_of(graph)
@@ -284,7 +284,7 @@ def varying(graph, mask):
     return result
 
 
-def active(graph, inputs, bint captured):
+def active_nodes(graph, inputs, bint captured):
     """uint8[n]: which nodes have a derivative by a leaf that is wanted.
 
     inputs: which inputs are wanted, one number each. captured: whether the captured are.

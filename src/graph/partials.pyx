@@ -40,19 +40,19 @@ cdef class Symbol:
     # Truth is 1 or 0, as in C.
 
     def __and__(a, b):
-        return choice(a, b, 0)
+        return either(a, b, 0)
 
     def __or__(a, b):
-        return choice(a, 1, b)
+        return either(a, 1, b)
 
     def __invert__(self):
-        return choice(self, 0, 1)
+        return either(self, 0, 1)
 
     def __richcmp__(self, other, int comparison):
         if comparison == Py_LT:
-            return choice(other - self, 1, 0)
+            return either(other - self, 1, 0)
         if comparison == Py_GT:
-            return choice(self - other, 1, 0)
+            return either(self - other, 1, 0)
         if comparison == Py_LE:
             return ~(self > other)
         if comparison == Py_GE:
@@ -61,8 +61,8 @@ cdef class Symbol:
             return NotImplemented
         # nan equals nothing, not even itself, which is how formulas ask for it
         difference = self if self is other else self - other
-        is_number = choice(difference, 1, choice(1 - difference, 1, 0))
-        return is_number if self is other else choice(difference, 0, choice(-difference, 0, is_number))
+        is_number = either(difference, 1, either(1 - difference, 1, 0))
+        return is_number if self is other else either(difference, 0, either(-difference, 0, is_number))
 
 
 cdef Symbol symbol_at(Draft draft, int32_t node):
@@ -82,7 +82,7 @@ cdef Symbol symbol_of(int op, a, b):
     return symbol_at(draft, folded_op(draft, op, x, node_in(draft, b)))
 
 
-def choice(test, x, y):
+def either(test, x, y):
     """x where test > 0, else y."""
     cdef Draft draft
     if not isinstance(test, Symbol):
@@ -105,7 +105,7 @@ cdef int32_t folded_where(Draft draft, int32_t test, int32_t a, int32_t b) excep
 
 cdef int learn_partials() except -1:
     """Make the graphs of all partials."""
-    from micrograd_c.formulas import Formula, Operation, partials
+    from micrograd_c.formulas import Formula, Operation, read_partials
     cdef Py_ssize_t k
     cdef int op
     cdef Arrays found[2][OP_COUNT]
@@ -120,9 +120,9 @@ cdef int learn_partials() except -1:
         formulas.append(Formula(FORMULA_TEXTS[k].name.decode(), FORMULA_TEXTS[k].parameters.decode(),
                                 FORMULA_TEXTS[k].value.decode()))
         k += 1
-    names = {'choice': choice, 'TWO_OVER_SQRT_PI': TWO_OVER_SQRT_PI, 'LN_2': LN_2, 'LN_10': LN_10}
+    names = {'choice': either, 'TWO_OVER_SQRT_PI': TWO_OVER_SQRT_PI, 'LN_2': LN_2, 'LN_10': LN_10}
     graphs = []
-    for op, pair in enumerate(partials(operations, formulas, names, operation_named), OP_LEAF + 1):
+    for op, pair in enumerate(read_partials(operations, formulas, names, operation_named), OP_LEAF + 1):
         for k in range(2):
             graphs.append(graph_of_partial(pair[k]))
             found[k][op] = arrays_of(graphs[len(graphs) - 1])

@@ -146,7 +146,7 @@ cdef object new_scan(graph, wanted, bint captured):
     cdef Scan scan = Scan.__new__(Scan)
     scan.g = arrays_of(graph)
     value, adjoint = numpy.empty(scan.g.nodes), numpy.empty(scan.g.nodes)
-    needed, flags = numpy.empty(scan.g.nodes, numpy.uint8), active(graph, wanted, captured)
+    needed, flags = numpy.empty(scan.g.nodes, numpy.uint8), active_nodes(graph, wanted, captured)
     scan.held = graph, value, adjoint, needed, flags
     scan.value, scan.adjoint = <double *> address(value), <double *> address(adjoint)
     scan.needed, scan.active = <uint8_t *> address(needed), <const uint8_t *> address(flags)

@@ -264,7 +264,7 @@ cdef int32_t folded_choice(Draft draft, const Arrays *g, Py_ssize_t i, const int
 
 # ---------------------------------------------------------------------------- common subexpressions
 
-def share(graph):
+def share_nodes(graph):
     """With one node where there were several of the same operation and operands, or the same leaf.
 
     Constants are the same if their bits are; a + b and a * b are the same as b + a and b * a.
@@ -330,6 +330,6 @@ cdef bint are_same(const Arrays *g, Py_ssize_t i, Py_ssize_t j) noexcept:
 
 def optimized(graph):
     """The passes, in their order: constants that meet in a sum are folded once more."""
-    for step in (fold_constants, share, reachable, fuse_sums, fold_constants, reachable):
+    for step in (fold_constants, share_nodes, reachable, fuse_sums, fold_constants, reachable):
         graph = step(graph)
     return graph

@@ -11,7 +11,7 @@ def dependencies(graph, wanted):
     cdef const int32_t *operands = NULL
     cdef int32_t pair[2]
     cdef int32_t source
-    active_ = active(graph, wanted, False)
+    active_ = active_nodes(graph, wanted, False)
     cdef const uint8_t *flags = <const uint8_t *> address(active_)
     # The set of node i: `length` inputs from `start` on in `sets`. Nodes may have one set in common.
     start_, length_ = numpy.zeros(g.nodes, numpy.int64), numpy.zeros(g.nodes, numpy.int64)

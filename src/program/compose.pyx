@@ -18,10 +18,9 @@ def point(Callable function, tuple args, dict keywords):
     else:
         program = function.program_of(inputs, None)
     if inputs.integers is not None:     # those that Python used within are part of the trace around, too
-        from micrograd_c.lines import user_line
         for k, integer in inputs.integers:
             if k in program.baked:
-                integer._baked.setdefault(integer._input, program.used.get(k) or user_line())
+                integer._baked.setdefault(integer._input, program.used.get(k) or python.user_line())
     check_indices(program, inputs.numbers)     # a derivative may do without the table that limits an index
     return program, inputs
 
@@ -76,7 +75,8 @@ def operands_like(x, name, like):
     inputs.argument = name
     take_apart(inputs, ordered_like(x, iter(like)), 0)
     if inputs.spec != list(like) and floats_of(inputs.spec) != floats_of(like):
-        raise ValueError(f'{name} must have the structure ({spec_text(like)}), not ({spec_text(inputs.spec)})')
+        raise ValueError(f'{name} must have the structure ({python.spec_text(like)}),'
+                         f' not ({python.spec_text(inputs.spec)})')
     for _, integer in inputs.integers or ():
         number_of_integer(integer)  # it stands for a float
     inputs.integers = None
@@ -157,7 +157,7 @@ def outcome(Program program, tuple key, *parts):
             inputs.numbers[k] = node_at(index_of(value)).data
         if flat.single or len(flat.graph.outputs) <= MOST_CALLED:
             return call_one(flat, inputs)
-    return Assembly(flat.result_spec, recorded(flat, operands_in(inputs)), objects).next()
+    return Assembly(flat.result_spec, record_program(flat, operands_in(inputs)), objects).next()
 
 
 cpdef bint numbers_alone(Inputs inputs):
@@ -214,7 +214,7 @@ def evaluated_along(Program program, Inputs inputs, directions):
     return outputs
 
 
-cdef list recorded(Program program, list operands):
+cdef list record_program(Program program, list operands):
     """Put the graph of a program on the tape: its outputs, as Values.
 
     operands: the numbers and Values that are the inputs.
@@ -231,7 +231,8 @@ cdef list recorded(Program program, list operands):
             else:
                 nodes.append(operands[g.rhs[i]] if g.lhs[i] == INPUT else program.captured[<Py_ssize_t> g.rhs[i]])
         elif is_nary(op):
-            nodes.append(recorded_nary(op, [nodes[g.edges[e]] for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i])]))
+            given = [nodes[g.edges[e]] for e in range(g.lhs[i], g.lhs[i] + <Py_ssize_t> g.rhs[i])]
+            nodes.append(recorded_nary(op, given))
         else:
             nodes.append(recorded_op(op, nodes[g.lhs[i]], nodes[g.rhs[i]]))
     for i in program.graph.outputs.tolist():

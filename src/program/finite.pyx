@@ -26,7 +26,6 @@ cdef int look_for_nans(Program program, Code code, const double *numbers, Sample
                 for k in range(columns.count):
                     here_[columns.first + k] = columns.numbers[s * columns.to_sample + k * columns.to_input]
         if finds(scan, here_, captured_, heads):
-            from micrograd_c.nans import call_error
-            raise call_error(program, here, None if samples is None else s, wanted, by_captured, heads)
+            raise python.call_error(program, here, None if samples is None else s, wanted, by_captured, heads)
         PyErr_CheckSignals()
     return 0

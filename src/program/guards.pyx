@@ -195,7 +195,7 @@ cdef class ItemsCheck(Check):
 cdef class ElementsCheck(Check):
     """The elements of an array of objects."""
     cdef int holds(self) except -1:
-        cdef list now = elements(<object> self.watch.of)
+        cdef list now = elements_of(<object> self.watch.of)
         return self.items_hold(items_in(<PyObject *> now), len(now))
 
 
@@ -206,7 +206,7 @@ cdef class MembersCheck(Check):
         return self.items_hold(items_in(<PyObject *> now), len(now))
 
 
-def elements(array):
+def elements_of(array):
     """The elements of an array, whatever a subclass says."""
     need_numpy()
     return np.ndarray.tolist(np.ndarray.ravel(array))

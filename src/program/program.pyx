@@ -25,7 +25,7 @@ cdef class Callable:
         """
         cdef Samples samples = self.take_samples(args, keywords)
         if samples.count == 0:
-            raise ValueError(f'argument {argument_name(samples.counted)} has no samples: there is no mean')
+            raise ValueError(f'argument {python.argument_name(samples.counted)} has no samples: there is no mean')
         return reduced(self.program_of(samples.one, samples), samples, 1.0 / samples.count)
 
     def sum(self, /, *args, **keywords):
@@ -44,7 +44,7 @@ cdef class Callable:
         if samples.unknown:
             import numpy
             return numpy.empty(0)
-        return mapped(self.program_of(samples.one, samples), samples)
+        return map_samples(self.program_of(samples.one, samples), samples)
 
     @property
     def grad(self):
@@ -84,7 +84,7 @@ cdef class Gradient:
         """Of the mean over samples."""
         cdef Samples samples = self.of.take_samples(args, keywords)
         if samples.count == 0:
-            raise ValueError(f'argument {argument_name(samples.counted)} has no samples: there is no mean')
+            raise ValueError(f'argument {python.argument_name(samples.counted)} has no samples: there is no mean')
         program = self.of.program_of(samples.one, samples)
         return self.finish(reduced_value_and_gradient(program, samples, argnums, 1.0 / samples.count))
 
@@ -142,7 +142,7 @@ cdef class Program(Callable):
     cdef Program program_of(self, Inputs inputs, Samples samples):
         given = tuple(inputs.spec)
         if given != self.spec:
-            raise ValueError(f'the program takes ({spec_text(self.spec)}), not ({spec_text(given)})')
+            raise ValueError(f'the program takes ({python.spec_text(self.spec)}), not ({python.spec_text(given)})')
         for k, number in self.baked.items():
             if inputs.numbers[<Py_ssize_t> k] != number:
                 raise ValueError(f'the program was traced for {number}{place_text(self, k)}, not'
@@ -183,26 +183,23 @@ cdef class Program(Callable):
         return {OP_INFO[op].name.decode(): counts[op] for op in range(1, OP_COUNT) if counts[op]}
 
     def __str__(self):
-        from micrograd_c.program import listing
-        return listing(self)
+        return python.listing(self)
 
     def __repr__(self):
-        return (f'<Program ({spec_text(self.spec)}): {self.input_count} inputs, {len(self.captured)} captured,'
+        return (f'<Program ({python.spec_text(self.spec)}): {self.input_count} inputs, {len(self.captured)} captured,'
                 f' {int((self.graph.op != OP_LEAF).sum())} instructions, {len(self.graph.outputs)} outputs>')
 
     def _repr_svg_(self):
-        from micrograd_c.viz import _repr_svg
-        return _repr_svg(self)
+        return python._repr_svg(self)
 
     def save(self, path):
         """Write the program to a file, an .npz of plain arrays; captured Values as their numbers.
 
         TypeError if its signature has dict keys other than strings and numbers. See `micrograd_c.load`.
         """
-        from micrograd_c.program import save
         if self.guards is not None:
             self.guards.read()
-        save(self, path)
+        python.save(self, path)
 
     def __reduce__(self):
         if self.guards is not None:
@@ -219,7 +216,7 @@ cdef Program new_program(graph, captured, spec, result_spec, baked, names, optim
     program.result_spec, program.baked, program.names = tuple(result_spec), dict(baked), tuple(names)
     program.optimize, program.used = optimize, used
     program.made_from = None, program.spec, graph, None
-    program.arguments = arguments_of(program.spec, program.names)
+    program.arguments = python.arguments_of(program.spec, program.names)
     for argument in program.arguments:
         program.input_count += argument.count
     program.none = bytes(program.input_count)
@@ -236,14 +233,14 @@ def restored_program(arrays, numbers, spec, result_spec, baked, names, optimize)
     """A Program, as pickle and `load` make it."""
     graph = Graph(*arrays)
     inputs = 0
-    for argument in arguments_of(spec, names):
+    for argument in python.arguments_of(spec, names):
         inputs += argument.count
     check_graph(graph, inputs, len(numbers))
     check_leaves(graph)
-    end, outputs, has_integers = end_of(result_spec, 0)
+    end, outputs, has_integers = python.end_of(result_spec, 0)
     if end != len(result_spec) or outputs != len(graph.outputs) or has_integers:
         raise ValueError('the results are not as many as the outputs')
-    integers = set(integer_inputs(spec))
+    integers = set(python.integer_inputs(spec))
     for k, _ in limits_of(graph):
         if k not in integers:
             raise ValueError(f'input {k} is an index, but no integer')
@@ -337,7 +334,8 @@ cdef class Traces:
         """Keep a program; those that can not hold again, and those not used for long, are dropped."""
         cdef Program other
         numbers = tuple([inputs.numbers[<Py_ssize_t> k] for k in program.baked])
-        variants = self.families.setdefault(program.spec, {}).setdefault(tuple(program.baked), {}).setdefault(numbers, [])
+        family = self.families.setdefault(program.spec, {}).setdefault(tuple(program.baked), {})
+        variants = family.setdefault(numbers, [])
         kept = [other for other in variants if not other.guards.alive.dead][:MOST_VARIANTS - 1]
         dropped = [other for other in variants if other not in kept]
         self.programs = [other for other in self.programs if other not in dropped] + [program]
@@ -366,7 +364,7 @@ cdef class Traces:
                             'give a float, or look it up with mg.take(rows, index): then one program serves all')
         for one, other in zip(last.arguments, program.arguments):
             if one != other:
-                return (f'argument {argument_name(other.name)} was ({one.text}) before, now ({other.text})',
+                return (f'argument {python.argument_name(other.name)} was ({one.text}) before, now ({other.text})',
                         'give arguments of one structure and shape, floats where no integers are meant')
         return 'it was given other arguments', 'give arguments of one structure'
 
@@ -388,12 +386,11 @@ cdef class Function(Callable):
 
     def __init__(self, function, optimize=True, verify=None):
         import functools
-        from micrograd_c.program import parameter_names
         if not callable(function):
             raise TypeError(f'compile takes a function, not {type(function).__name__}')
         self.function, self.optimize = function, optimize
         self.verify = os.environ.get('MICROGRAD_C_VERIFY') == '1' if verify is None else verify
-        self.names = parameter_names(function)
+        self.names = python.parameter_names(function)
         self.traces, self.methods = Traces(), {}
         functools.update_wrapper(self, function)
 
@@ -497,8 +494,7 @@ cdef class Function(Callable):
         Of values and of derivatives by all captured Values and floats among the arguments, each difference
         relative to the eager number where that is above 1. Gradients on the tape stay as they are.
         """
-        from micrograd_c.program import check
-        return check(self, args, keywords)
+        return python.check(self, args, keywords)
 
     def __repr__(self):
         count = len(self.traces.programs)
@@ -558,7 +554,7 @@ cdef object traced(object function, instance, tuple spec, const double *numbers,
     leaves = begin_trace(numbers, inputs, count - inputs)
     try:
         set_recording(True)     # a program serves calls under pause and others alike
-        for k in integer_inputs(spec):
+        for k in python.integer_inputs(spec):
             leaves[k] = Integer(int(numbers[k]), k, leaves[k], baked)
         args, keywords = Assembly(spec, leaves, objects).arguments()
         if instance is not None:
@@ -624,14 +620,12 @@ cdef Program guarded_program(Function function, tuple spec, Inputs inputs):
     A function that needs their numbers while it is traced is traced again, and they are compared at each call.
     """
     from contextlib import nullcontext
-    from micrograd_c.lines import record_lines
-    from micrograd_c.outside import outside
     cdef Program program
     cdef Reference reference
     for by_reference in (True, False):
-        checks, references, alive = outside(function.function, function.instance, by_reference)
+        checks, references, alive = python.outside(function.function, function.instance, by_reference)
         try:
-            with record_lines() if function.verify else nullcontext() as lines:
+            with python.record_lines() if function.verify else nullcontext() as lines:
                 run = traced_alone(function.function, function.instance, spec, inputs.numbers, inputs.count, references)
             break
         except Exception:
@@ -642,27 +636,23 @@ cdef Program guarded_program(Function function, tuple spec, Inputs inputs):
     program = program_of_run(function, spec, inputs, run)
     program.guards, program.by_reference = Guards(checks, references, alive), by_reference
     if function.verify:
-        from micrograd_c.verify import recording_of
-        program.recording = recording_of(run, references, lines)
+        program.recording = python.recording_of(run, references, lines)
     return program
 
 
 cdef int verify_program(Function function, Program program, Inputs inputs) except -1:
     """StaleTraceError if the function, run again, does not do what the program does."""
-    from micrograd_c.lines import record_lines
-    from micrograd_c.outside import outside
-    from micrograd_c.verify import compare, recording_of
     cdef Reference reference
     if trace.thread:
         refuse(MANY)
     with trace_lock:
-        references = outside(function.function, function.instance, program.by_reference)[1]
-        with record_lines() as lines:
+        references = python.outside(function.function, function.instance, program.by_reference)[1]
+        with python.record_lines() as lines:
             run = traced_alone(function.function, function.instance, program.spec, inputs.numbers, inputs.count,
                                references)
         for reference in references:
             reference.keep_captured(run.captured)
-        compare(function.shown_name(), program.recording, recording_of(run, references, lines))
+        python.compare(function.shown_name(), program.recording, python.recording_of(run, references, lines))
     return 0
 
 
@@ -671,14 +661,13 @@ def retraced(Program program, numbers):
 
     numbers: of its inputs, float64[n], further ones are ignored. None where the program was loaded.
     """
-    from micrograd_c.outside import outside
     function, spec, _, instance = program.made_from
     if function is None:
         return None
     inputs = 0
-    for argument in arguments_of(spec, ()):
+    for argument in python.arguments_of(spec, ()):
         inputs += argument.count
     instance = None if instance is None else instance()
     with trace_lock:
         return traced_alone(function, instance, spec, <const double *> address(numbers), inputs,
-                            outside(function, instance, program.by_reference)[1])
+                            python.outside(function, instance, program.by_reference)[1])

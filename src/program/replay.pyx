@@ -183,7 +183,7 @@ cdef object place_text(Program program, Py_ssize_t k):
     for argument in program.arguments:
         if argument.first <= k < argument.first + argument.count:
             within = f', number {k - argument.first} in it' if argument.count > 1 else ''
-            return f' (argument {argument_name(argument.name)}{within})'
+            return f' (argument {python.argument_name(argument.name)}{within})'
     return ''
 
 
@@ -252,7 +252,7 @@ cdef object reduced_result(Program program, Code code, Py_ssize_t k, Buffers uni
     return result
 
 
-cdef object mapped(Program program, Samples samples):
+cdef object map_samples(Program program, Samples samples):
     """The results for every sample, as arrays."""
     import numpy
     cdef Code code
@@ -301,8 +301,8 @@ def chosen_arguments(Program program, argnums):
         except TypeError:
             raise TypeError(f'argnums must be an integer or a tuple of such, not {argnums!r}') from None
         if argument.integers or not argument.count and all([item[0] != 'a' for item in argument.spec]):
-            raise TypeError(f'argument {argument_name(argument.name)} must be made of floats to be differentiated'
-                            f' by, not {argument.text}')
+            raise TypeError(f'argument {python.argument_name(argument.name)} must be made of floats to be'
+                            f' differentiated by, not {argument.text}')
         mask[argument.first:argument.first + argument.count] = bytes([1]) * argument.count
         arguments.append(argument)
     chosen = arguments, bytes(mask)
@@ -318,7 +318,7 @@ cdef int check_single(Program program) except -1:
 
 
 cdef object not_single(spec):
-    return TypeError(f'a gradient is that of a function with one number as its result, not {spec_text(spec)}')
+    return TypeError(f'a gradient is that of a function with one number as its result, not {python.spec_text(spec)}')
 
 
 def result_and_aux(Program program, has_aux):
@@ -327,8 +327,9 @@ def result_and_aux(Program program, has_aux):
     if not has_aux:
         return spec, None
     if spec[0] != ('(', 2):
-        raise TypeError(f'has_aux=True wants a function that returns a pair (result, aux), not {spec_text(spec)}')
-    end, _, _ = end_of(spec, 1)
+        raise TypeError('has_aux=True wants a function that returns a pair (result, aux),'
+                        f' not {python.spec_text(spec)}')
+    end, _, _ = python.end_of(spec, 1)
     return spec[1:end], spec[end:]
 
 

@@ -60,7 +60,7 @@ cdef int take_apart(Inputs into, object x, int depth) except -1:
         into.values.append((into.count, x))
         return add_number(into, number, 'f')
     if depth > DEEPEST:
-        raise ValueError(f'argument {argument_name(into.argument)} is nested deeper than {DEEPEST} levels')
+        raise ValueError(f'{argument_text(into.argument)} is nested deeper than {DEEPEST} levels')
     if type(x) is int:
         if -LONGEST <= x <= LONGEST:
             return add_number(into, x, 'i')
@@ -99,8 +99,13 @@ cdef int take_apart(Inputs into, object x, int depth) except -1:
     return 0
 
 
+cdef str argument_text(object argument):
+    """What errors call an argument: the text begins so."""
+    return f'argument {python.argument_name(argument)}'
+
+
 cdef object unfit(Inputs into, object x):
-    return TypeError(f'argument {argument_name(into.argument)} must hold numbers, Values, arrays, and lists, tuples and dicts'
+    return TypeError(f'{argument_text(into.argument)} must hold numbers, Values, arrays, and lists, tuples and dicts'
                      f' of them, not {type(x).__name__}')
 
 
@@ -111,10 +116,10 @@ cdef tuple array_of_numbers(Inputs into, object x):
     kind = array.dtype.kind
     if kind in 'iu':
         if array.size and not -LONGEST <= int(array.min()) <= int(array.max()) <= LONGEST:
-            raise ValueError(f'argument {argument_name(into.argument)}: integers in arrays must lie between -2**53 and 2**53')
+            raise ValueError(f'{argument_text(into.argument)}: integers in arrays must lie between -2**53 and 2**53')
         kind = 'i'
     elif kind not in 'fbO':
-        raise TypeError(f'argument {argument_name(into.argument)} must hold real numbers, not an array of {array.dtype}')
+        raise TypeError(f'{argument_text(into.argument)} must hold real numbers, not an array of {array.dtype}')
     if kind in 'fi':
         array = numpy.require(array, numpy.float64, 'CA')
     return array, kind
@@ -326,8 +331,8 @@ cdef int check_count(Samples into, Py_ssize_t count, tuple rest) except -1:
     if into.count < 0:
         into.count, into.counted = count, into.one.argument
     elif into.count != count:
-        raise ValueError(f'argument {argument_name(into.one.argument)} must have shape {(into.count, *rest)}, not'
-                         f' {(count, *rest)}: {argument_name(into.counted)} has {into.count} samples')
+        raise ValueError(f'{argument_text(into.one.argument)} must have shape {(into.count, *rest)}, not'
+                         f' {(count, *rest)}: {python.argument_name(into.counted)} has {into.count} samples')
     return 0
 
 
@@ -336,7 +341,7 @@ cdef int take_samples_apart(Samples into, object x, int depth) except -1:
     if type(x) is shared:
         return take_apart(one, x.value, depth)
     if depth > DEEPEST:
-        raise ValueError(f'argument {argument_name(one.argument)} is nested deeper than {DEEPEST} levels')
+        raise ValueError(f'{argument_text(one.argument)} is nested deeper than {DEEPEST} levels')
     if isinstance(x, dict):
         keys = tuple(x)
         one.spec.append(('{', keys))
@@ -431,12 +436,12 @@ cdef list common_spec(Samples into, list wanted, list given, Py_ssize_t k):
         else:
             return spec
         if x[0] == y[0] == '=':
-            raise ValueError(f'argument {argument_name(into.one.argument)}: it holds {x[2]!r} in one sample and {y[2]!r}'
+            raise ValueError(f'{argument_text(into.one.argument)}: it holds {x[2]!r} in one sample and {y[2]!r}'
                              f' in sample {k}, and what is neither a float nor an integer must be the same in all, as'
                              f' it is part of the program: map over the samples of each apart, or map over 1.0 and'
                              f' 0.0 and choose with mg.where')
-    raise ValueError(f'argument {argument_name(into.one.argument)}: sample {k} must have the shape of sample 0,'
-                     f' {spec_text(wanted)}, not {spec_text(given)}')
+    raise ValueError(f'{argument_text(into.one.argument)}: sample {k} must have the shape of sample 0,'
+                     f' {python.spec_text(wanted)}, not {python.spec_text(given)}')
 
 
 cdef Samples samples_of(tuple args, dict keywords, object names):
@@ -457,115 +462,13 @@ cdef Samples samples_of(tuple args, dict keywords, object names):
     return into
 
 
-# --------------------------------------------------------------------------------- telling about them
-
-def argument_name(argument):
-    """The name of an argument: as given, or by its position among the parameters."""
-    if isinstance(argument, str):
-        return repr(argument)
-    names, k = argument
-    if k < len(names):
-        return repr(names[k])
-    return f'{k + 1} (of {len(names)})' if names else f'{k + 1}'
-
-
-def spec_text(spec):
-    """A signature as people write structures: ['f', ('a', (2,), 'f')] is 'float, array(2)'."""
-    items = iter(spec)
-
-    def text():
-        item = next(items)
-        if item == 'f' or item == 'i':
-            return 'float' if item == 'f' else 'int'
-        kind = item[0]
-        if kind == '=':
-            return repr(item[2]) if item[1] != 'array' else f'bool array{item[2][0]}'
-        if kind == 'a' or kind == 'o':
-            if kind == 'o':
-                for _ in range(size_of(item[1])):
-                    text()
-            return f"{'int ' if item[2:] == ('i',) else ''}array{tuple(item[1])}"
-        if kind == '{':
-            return '{' + ', '.join([f'{key!r}: {text()}' for key in item[1]]) + '}'
-        if kind == 'n':
-            return f"{item[1].__name__}({', '.join([text() for _ in item[1]._fields])})"
-        if kind == 'k':
-            return ', '.join([f'{name}={text()}' for name in item[1]])
-        inner = [text() for _ in range(item[1])]
-        if kind == '[':
-            return f"[{', '.join(inner)}]"
-        return f"({', '.join(inner)}{',' * (len(inner) == 1)})"
-
-    parts = []
-    while True:
-        try:
-            parts.append(text())
-        except StopIteration:
-            return ', '.join(parts)
-
-
-Argument = namedtuple('Argument', 'name spec first count integers text')
-
-
-@cython.boundscheck(True)
-def arguments_of(spec, names):
-    """What each argument of a signature is: an Argument, its inputs from number `first` on."""
-    arguments = []
-    at = first = 0
-    keywords = None
-    while at < len(spec):
-        if spec[at][0] == 'k':
-            keywords = iter(spec[at][1])
-            at += 1
-            continue
-        name = (names, len(arguments)) if keywords is None else next(keywords)
-        end, count, integers = end_of(spec, at)
-        part = spec[at:end]
-        arguments.append(Argument(name, part, first, count, integers, spec_text(part)))
-        at = end
-        first += count
-    return tuple(arguments)
-
-
-@cython.boundscheck(True)
-@cython.wraparound(True)
-def end_of(spec, at):
-    """(where the part that begins at `at` ends, its number of inputs, whether there are integers).
-
-    ValueError if it does not end, or is nested deeper than what is taken apart.
-    """
-    inputs, integers = 0, False
-    open_parts = [1]    # how many more items each level has
-    while open_parts:
-        if at >= len(spec) or len(open_parts) > DEEPEST + 2:
-            raise ValueError('the signature is not complete, or too deep')
-        item = spec[at]
-        at += 1
-        open_parts[-1] -= 1
-        kind = item[0]
-        if isinstance(item, str):
-            inputs += 1
-            integers |= item == 'i'
-        elif kind == 'a':
-            inputs += size_of(item[1])
-            integers |= item[2] == 'i'
-        elif kind == 'k':
-            raise ValueError('keywords within an argument')
-        elif kind != '=':
-            open_parts.append(item[1] if kind in '[(' else size_of(item[1]) if kind == 'o' else len(item[1])
-                              if kind == '{' else len(item[1]._fields))
-        while open_parts and not open_parts[-1]:
-            open_parts.pop()
-    return at, inputs, integers
-
-
 def eager_arguments(args, keywords, names):
     """The arguments of one sample with each float as a Value: (a Value for each number, args, keywords)."""
     cdef Inputs inputs = inputs_of(args, keywords, names)
     cdef Py_ssize_t k
     cdef list leaves = [Value(inputs.numbers[k]) for k in range(inputs.count)]
     values = list(leaves)
-    for k in integer_inputs(inputs.spec):
+    for k in python.integer_inputs(inputs.spec):
         leaves[k] = int(inputs.numbers[k])
     args, keywords = Assembly(tuple(inputs.spec), leaves, objects).arguments()
     return values, args, keywords
@@ -581,16 +484,3 @@ def spec_and_leaves(result):
 def flat_results(result):
     """The Values and numbers that a result holds, from left to right."""
     return spec_and_leaves(result)[1]
-
-
-@cython.wraparound(True)
-def integer_inputs(spec):
-    """The numbers of the inputs that are integers."""
-    numbers, first = [], 0
-    for item in spec:
-        if isinstance(item, str) or item[0] == 'a':
-            count = 1 if isinstance(item, str) else size_of(item[1])
-            if item == 'i' or item[-1] == 'i':
-                numbers.extend(range(first, first + count))
-            first += count
-    return numbers

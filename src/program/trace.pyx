@@ -285,8 +285,7 @@ def number_of_integer(x):
     if type(x) is not Integer:
         return x
     if x._input not in x._baked:
-        from micrograd_c.lines import user_line
-        x._baked[x._input] = user_line()
+        x._baked[x._input] = python.user_line()
     return x._number
 
 

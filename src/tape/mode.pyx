@@ -166,9 +166,8 @@ cdef int refuse_number(Py_ssize_t i, tuple why) except -1:
 
 def trace_error(str what, str instead):
     """A TraceError that names the line of the user's that is being run."""
-    from micrograd_c.lines import user_line
     global refused
-    error = TraceError(f'{user_line()}\n'
+    error = TraceError(f'{python.user_line()}\n'
                        f'While a function is compiled, {what}: a replay could not honour it. Instead, {instead}.')
     if refused is None and tracing():
         refused = error

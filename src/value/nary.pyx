@@ -4,7 +4,7 @@ cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(tuple, Py_ssize_t)
 
 
-cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
+cdef int32_t push_given(double primal, tuple parents, tuple given) except -1:
     """Append the node of an operation that is not in the table, without a facade."""
     cdef Py_ssize_t k, count = len(parents)
     cdef int32_t first
@@ -14,10 +14,10 @@ cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
     for k in range(count):
         if not isinstance(parents[k], Value):
             raise TypeError(f'child {k} must be a Value, not {type(parents[k]).__name__}')
-    if partials and len(partials) != count:
-        raise ValueError(f'{count} children want as many local_grads, not {len(partials)}')
-    for k in range(len(partials)):
-        values.append(as_double(partials[k], f'local_grads[{k}]'))
+    if given and len(given) != count:
+        raise ValueError(f'{count} children want as many local_grads, not {len(given)}')
+    for k in range(len(given)):
+        values.append(as_double(given[k], f'local_grads[{k}]'))
     for k in range(count):
         index_of(parents[k])
     reserve(1, count)
@@ -26,7 +26,7 @@ cdef int32_t push_given(double primal, tuple parents, tuple partials) except -1:
     first = <int32_t> tape.edges
     for k in range(count):
         push_edge((<Value> parents[k]).index, values[k] if values else 0.0)
-    return push(OP_NARY if partials else OP_PLAIN, primal, first, <int32_t> count)
+    return push(OP_NARY if given else OP_PLAIN, primal, first, <int32_t> count)
 
 
 cdef tuple terms_of(object values, name, PyTypeObject **cls):
@@ -94,17 +94,8 @@ cdef object finish_nary(PyObject *facade, int op, double primal, Py_ssize_t firs
     return <object> facade if recorded or not tracing() else detached(<Value> facade)
 
 
-def sum(values):
-    """The sum of Values and numbers, as one node.
-
-    values: any iterable. TypeError names the first item that is neither. An empty one gives 0.
-
-    >>> a, b = Value(1.0), Value(2.0)
-    >>> total = sum([a, b, a, 10])
-    >>> total.backward()
-    >>> total.data, a.grad, b.grad
-    (14.0, 2.0, 1.0)
-    """
+def sum_of(values):
+    """The sum of Values and numbers, as one node; see `micrograd_c.sum`."""
     cdef PyTypeObject *cls = <PyTypeObject *> Value
     cdef tuple terms = terms_of(values, 'values', &cls)
     cdef Py_ssize_t k, count = len(terms), first

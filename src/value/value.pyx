@@ -115,9 +115,9 @@ cdef class Value:
         cdef bint again
         if not isinstance(_op, str):
             local_grads, _op = _op, ''
-        cdef tuple partials = items_of(local_grads, 'local_grads', 'numbers')
-        if parents or partials:
-            index = push_given(primal, parents, partials)
+        cdef tuple given = items_of(local_grads, 'local_grads', 'numbers')
+        if parents or given:
+            index = push_given(primal, parents, given)
         else:
             reserve(1, 0)
             index = push(OP_LEAF, primal, 0, 0)
@@ -414,8 +414,7 @@ cdef class Value:
         return str(self) if spec == '' else self.data.__format__(spec)
 
     def _repr_svg_(self):
-        from micrograd_c.viz import _repr_svg
-        return _repr_svg(self)
+        return python._repr_svg(self)
 
     def __reduce__(self):
         cdef Py_ssize_t i = index_of(self)
@@ -435,13 +434,13 @@ cdef class Value:
             setattr(self, name, value)
 
 
-def restored(cls, data, grad, grad_req=None):
+def restored(cls, data, adjoint, grad_req=None):
     """A leaf, as pickle and copy make it."""
     cdef Value v = cls.__new__(cls)
     Value.__init__(v, data)
     if grad_req is not None:
         v.attach_grad(grad_req)
-    v.grad = grad
+    v.grad = adjoint
     return v
 
 
@@ -684,12 +683,12 @@ cdef tuple parents_of(Value v):
 
 
 cdef tuple partials_of(Value v):
-    cdef list partials = []     # made first, as above
+    cdef list found = []        # made first, as above
     cdef Py_ssize_t i = index_of(v), e
     if op_at(i) != OP_PLAIN:
         for e in range(edges_of(i)):
-            partials.append(partial_at(i, e))
-    return tuple(partials)
+            found.append(partial_at(i, e))
+    return tuple(found)
 
 
 cdef int user_step(Py_ssize_t i) except -1:
@@ -706,6 +705,9 @@ cdef int user_step(Py_ssize_t i) except -1:
 
 cdef enum:
     DEEPEST = 200       # structures nest no deeper
+
+
+LEVELS = DEEPEST
 
 
 def size_of(shape):

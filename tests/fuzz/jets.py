@@ -107,11 +107,12 @@ class Jet:
         a, b = self.coefficients, other.coefficients
         if a is None or b is None:
             return self.unknown()
-        out = [mp.zero] * len(a)
+        out, sizes = [mp.zero] * len(a), [mp.zero] * len(a)
         for i, j, k in products(*self.kind):
             if a[i] and b[j]:
                 out[k] += a[i] * b[j]
-        return Jet(self.kind, out)
+                sizes[k] += abs(a[i] * b[j])
+        return Jet(self.kind, out, sizes=sizes)
 
     def __neg__(self):
         if self.coefficients is None:

@@ -57,14 +57,14 @@ def get_grad(params):
     return gathered(items_of(params, 'params', 'Values'), True)
 
 
-cdef object gathered(tuple params, bint grad):
+cdef object gathered(tuple params, bint gradients):
     import numpy
     cdef Py_ssize_t k
     array = numpy.empty(len(params))
     cdef object[double, mode='c'] out = array
     check_params(params)
     for k in range(len(params)):
-        out[k] = param(params, k).grad if grad else param(params, k).data
+        out[k] = param(params, k).grad if gradients else param(params, k).data
     return array
 
 

@@ -311,7 +311,7 @@ cdef int add_weights(list heads, list weights) except -1:
     return 0
 
 
-cdef list gradients(list heads, list weights, list variables):
+cdef list gradients_of(list heads, list weights, list variables):
     """The derivative of the weighted sum of heads by each variable; None where they do not reach it.
 
     No gradient on the tape is changed: those of all nodes reached are the sweep's scratch, and put back.
@@ -453,8 +453,7 @@ cdef int check_tangent(Py_ssize_t i, Marks *marks) except -1:
 
 
 cdef object sweep_error(Py_ssize_t i, double made, bint reverse):
-    from micrograd_c.nans import sweep_error
-    return sweep_error(facade_of(i), made, reverse)
+    return python.sweep_error(facade_of(i), made, reverse)
 
 
 # ------------------------------------------------------------------------------------------- structures
@@ -650,7 +649,7 @@ def grad(heads, variables, head_gradients=None, allow_unused=True):
     cdef list weights = numbers_like(heads, 'heads', values, head_gradients, 'head_gradients')
     cdef Py_ssize_t k
     check_heads(heads, values, by)
-    found = gradients(values, weights, by)
+    found = gradients_of(values, weights, by)
     for k in range(len(found)):
         if found[k] is None:
             if not allow_unused:

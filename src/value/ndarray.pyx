@@ -47,7 +47,6 @@ OF_NUMBERS_NAMES = ('ceil floor floor_divide isfinite isinf isnan logical_and lo
 cdef object np = None
 cdef object Array = None
 cdef object ndarray = ()
-cdef object functions = None
 cdef dict OP_OF = {}        # the op of a ufunc
 cdef frozenset COMPARISONS = frozenset()
 cdef frozenset OF_NUMBERS = frozenset()     # ufuncs of the numbers alone: their derivative is 0, or there is none
@@ -57,12 +56,11 @@ UFUNC_NAMES = dict(subtract='sub', multiply='mul', divide='div', power='pow', ne
 
 
 cdef int need_numpy() except -1:
-    global np, ndarray, Array, functions, COMPARISONS, OF_NUMBERS
+    global np, ndarray, Array, COMPARISONS, OF_NUMBERS
     if np is not None:
         return 0
     import numpy
-    from micrograd_c.arrays import Array
-    from micrograd_c import functions
+    Array = python.Array
     ndarray = numpy.ndarray
     names = {op.name: op.name for op in OPS}
     names.update(UFUNC_NAMES)
@@ -156,7 +154,7 @@ cdef inline Py_ssize_t count_of(Operand *x) noexcept:
 
 
 cdef bint exceeds(Operand *x, size_t limit) noexcept:
-    """Whether more than so many elements are walked: where factors have no common result, their product may overflow."""
+    """Whether more than so many elements are walked; the product of all lengths may overflow."""
     cdef size_t count = 1
     cdef int d
     for d in range(x.ndim):
@@ -651,7 +649,7 @@ def array_ufunc(self, ufunc, method, *inputs, **keywords):
     out = keywords.pop('out', None)
     result = called(ufunc, inputs) if method == '__call__' and not keywords else None
     if result is None:
-        result = functions.of_ufunc(ufunc, method, inputs, keywords, out)
+        result = python.of_ufunc(ufunc, method, inputs, keywords, out)
     if out is None or method == 'at':
         return result
     if len(out) > 1:
@@ -695,7 +693,8 @@ cdef object of_one(int op, object x):
 
 
 cdef object of_two(int op, object x, object y):
-    if is_exact(<PyObject *> x) and (is_exact(<PyObject *> y) or is_number(y)) or is_exact(<PyObject *> y) and is_number(x):
+    cdef bint left = is_exact(<PyObject *> x), right = is_exact(<PyObject *> y)
+    if left and (right or is_number(y)) or right and is_number(x):
         result = binary(op, x, y)
         if result is not NotImplemented:
             return result
@@ -810,26 +809,13 @@ def settled(result):
         return plain(result)
     if all_values(result):
         return result if isinstance(result, Array) else result.view(Array)
-    return array(result)
+    return array_of_values(result)
 
 
 # ----------------------------------------------------------------------------- making, reading, assigning
 
-def array(data):
-    """An array of Values: NumPy's, of dtype object, whose elements are the Values themselves.
-
-    data: numbers and Values in lists, tuples or arrays of any shape. Values, and those of an Array, are
-    kept, numbers become new ones. TypeError names the first element that is neither; ValueError if the
-    shape is ragged.
-
-    Everything of NumPy's works on it, by broadcasting and element by element; see `Array` for what is added.
-
-    >>> x = array([0.0, 1.0, 2.0, 3.0])
-    >>> y = 2 * x @ x
-    >>> y.backward()
-    >>> y.data, x.grad.tolist()
-    (28.0, [0.0, 4.0, 8.0, 12.0])
-    """
+def array_of_values(data):
+    """An Array of numbers and Values; see `micrograd_c.array`."""
     need_numpy()
     cdef Py_ssize_t count
     refuse_mask(data)
@@ -890,7 +876,7 @@ cdef bint all_values(array) except -1:
         free(made)
 
 
-cdef object elements_read(array, bint grad, tuple why):
+cdef object elements_read(array, bint gradients, tuple why):
     """The data or gradients of an Array's elements as float64; None if they are not all plain Values or floats.
 
     why: what a trace says that refuses it.
@@ -910,27 +896,27 @@ cdef object elements_read(array, bint grad, tuple why):
         if not take_operand(array, &x):
             return None
         make_elements(&elements, &x)
-        if not read_elements(&x, &elements) or grad and elements.constants:
+        if not read_elements(&x, &elements) or gradients and elements.constants:
             return None
         out = <double *> address(result)
         for k in range(elements.count):
-            out[k] = node_at(elements.nodes[k]).grad if grad else elements.numbers[k]
+            out[k] = node_at(elements.nodes[k]).grad if gradients else elements.numbers[k]
         return result
     finally:
         let_go(&x)
         free_elements(&elements)
 
 
-cdef object numbers_read(array, bint grad, tuple why):
+cdef object numbers_read(array, bint gradients, tuple why):
     """The same of elements of any kind: TypeError names one that has no number, or no gradient."""
-    result = elements_read(array, grad, why)
+    result = elements_read(array, gradients, why)
     if result is not None:
         return result
     numbers = []
     for k, v in enumerate(array.ravel().tolist()):
         if isinstance(v, Value):
-            numbers.append(v.grad if grad else v.data)
-        elif grad:
+            numbers.append(v.grad if gradients else v.data)
+        elif gradients:
             raise TypeError(f'element {position(k, array.shape)} is no Value but a {type(v).__name__}:'
                             f' it has no gradient')
         else:
@@ -938,10 +924,10 @@ cdef object numbers_read(array, bint grad, tuple why):
     return np.array(numbers, np.float64).reshape(array.shape)
 
 
-def array_numbers(array, bint grad=False):
+def array_numbers(array, bint gradients=False):
     """The data or gradients of an Array's elements, as a new array of float64."""
     need_numpy()
-    return numbers_read(array, grad, READ_GRAD if grad else READ_DATA)
+    return numbers_read(array, gradients, READ_GRAD if gradients else READ_DATA)
 
 
 def array_truth(array):
@@ -970,7 +956,7 @@ def objects_in(x):
     return plain(x) if isinstance(x, np.ndarray) else x
 
 
-def array_assign(array, numbers, bint grad=False):
+def array_assign(array, numbers, bint gradients=False):
     """Assign the data or gradients of an Array's elements."""
     need_numpy()
     cdef Operand x
@@ -979,7 +965,7 @@ def array_assign(array, numbers, bint grad=False):
     cdef PyObject **items
     cdef double *source
     cdef Py_ssize_t k, count
-    name = 'grad' if grad else 'values'
+    name = 'grad' if gradients else 'values'
     refuse_mask(numbers)
     given = np.asarray(numbers)
     if given.dtype.kind not in 'biuf':
@@ -992,7 +978,7 @@ def array_assign(array, numbers, bint grad=False):
     except ValueError:
         raise ValueError(f'{name} must have shape {array.shape} or broadcast to it,'
                          f' not {given.shape}') from None
-    if trace.thread and not grad:
+    if trace.thread and not gradients:
         refuse(ASSIGNED_DATA)
     elif trace.thread:
         for v in array.ravel().tolist():
@@ -1010,7 +996,7 @@ def array_assign(array, numbers, bint grad=False):
             if (<Value> items[k]).index < 0:
                 raise no_node()
         for k in range(count):
-            if grad:
+            if gradients:
                 node_at((<Value> items[k]).index).grad = source[k]
             else:
                 node_at((<Value> items[k]).index).data = source[k]
@@ -1025,7 +1011,7 @@ def array_detached(given):
     cdef Py_ssize_t k
     numbers = None if tracing() else elements_read(given, False, READ_DATA)
     if numbers is not None:
-        return array(numbers)
+        return array_of_values(numbers)
     copy = np.array(plain(given), order='C')
     elements = copy.reshape(-1)
     for k in range(len(elements)):
