@@ -16,7 +16,7 @@ from importlib.machinery import BuiltinImporter, ModuleSpec, SourceFileLoader, S
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
-from . import dropin
+from . import swap as swapping
 
 USAGE = """python -m micrograd_c [--swap NAME] script.py [arg ...]
        python -m micrograd_c [--swap NAME] -m module [arg ...]
@@ -45,11 +45,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     end = own_end(arguments)
     options = parser().parse_args(arguments[:end])
-    dropin.make_ready(options.swap)
-    dropin.spawn_alike(options.swap)
+    swapping.make_ready(options.swap)
+    swapping.spawn_alike(options.swap)
     try:
         module, code = load(options, arguments[end:])
-    except dropin.SwapError as error:
+    except swapping.SwapError as error:
         refuse(f"micrograd_c: --swap {options.swap}: {error}", 2)
     except SyntaxError as error:
         print_with_frames(error, None)
@@ -155,7 +155,7 @@ def set_path(folder: str) -> None:
 
 def give_way(folder: str) -> None:
     """Let the program import what lies there, whatever was imported since Python started."""
-    dropin.give_way(folder, "site" if "site" in sys.modules else "__main__")
+    swapping.give_way(folder, "site" if "site" in sys.modules else "__main__")
 
 
 def load_script(path: str, swap: str | None) -> tuple[ModuleType, CodeType]:
@@ -224,8 +224,8 @@ def code_from(loader: Any, name: str, swap: str | None) -> CodeType:
     if swap is not None:
         source = loader.get_source(name) if hasattr(loader, "get_source") else None
         if source is None:
-            raise dropin.SwapError(f"{name} has no source")
-        return dropin.compile_swapped(source, loader.get_filename(name), swap)
+            raise swapping.SwapError(f"{name} has no source")
+        return swapping.compile_swapped(source, loader.get_filename(name), swap)
     code: CodeType | None = loader.get_code(name) if hasattr(loader, "get_code") else None
     if code is None:
         refuse(f"{sys.executable}: No code object available for {name}", 1)
@@ -235,7 +235,7 @@ def code_from(loader: Any, name: str, swap: str | None) -> CodeType:
 def compile_text(text: bytes | str, path: str, swap: str | None) -> CodeType:
     if swap is None:
         return compile(text, path, "exec", dont_inherit=True)
-    return dropin.compile_swapped(text, path, swap)
+    return swapping.compile_swapped(text, path, swap)
 
 
 def refuse(message: str, code: int) -> NoReturn:

@@ -190,12 +190,15 @@ class Array(_Base):
         value: Any = super().item(*index)
         return float(value.data if isinstance(value, Value) else value)
 
-    def backward(self, head: ArrayLike | None = None, retain_graph: bool = True) -> None:
-        """Add to the gradients of all that the elements were made from, in one sweep.
+    def backward(self, head_gradient: ArrayLike | None = None, retain_graph: bool = True) -> None:
+        """Add to the gradients of all Values that the elements were made from, in one sweep.
 
-        head: the gradient of each element, numbers in the array's shape (else ValueError); 1 for
-        each by default, which is to go back from their sum. retain_graph: as for `Value.backward`.
-        ValueError if no element has a history, unless it is one, as of `Value`.
+        head_gradient: the gradient of each element, numbers in the shape of the array. None means 1
+        for each element: the gradients are then those of their sum. With retain_graph=False, the
+        operations that the sweep reached forget their history.
+
+        ValueError if head_gradient has another shape, or if the array has several elements and none
+        has a history.
 
         >>> import micrograd_c as mg
         >>> x = mg.array([0.0, 1.0, 2.0, 3.0])
@@ -205,14 +208,15 @@ class Array(_Base):
         """
         from micrograd_c import autograd
 
-        _core.refuse_mask(head)
-        if head is not None and np.shape(head) != self.shape:
-            raise ValueError(f"head must have shape {self.shape}, not {np.shape(head)}")
+        _core.refuse_mask(head_gradient)
+        if head_gradient is not None and np.shape(head_gradient) != self.shape:
+            given = np.shape(head_gradient)
+            raise ValueError(f"head_gradient must have shape {self.shape}, not {given}")
         if self.size == 1:
-            weight = 1.0 if head is None else np.asarray(head, object).ravel()[0]
-            self.ravel()[0].backward(weight, retain_graph)
+            of_one = 1.0 if head_gradient is None else np.asarray(head_gradient, object).ravel()[0]
+            self.ravel()[0].backward(of_one, retain_graph)
         else:
-            autograd.backward(self, head, retain_graph)
+            autograd.backward(self, head_gradient, retain_graph)
 
     def detach(self) -> Array:
         """The same numbers without their history: no gradient passes.

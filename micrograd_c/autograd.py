@@ -17,12 +17,11 @@ itself.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeVar, overload
 
+from micrograd_c import _core
 from micrograd_c._core import (
-    Scope,
     Value,
     backward,
     count_paths,
@@ -36,6 +35,7 @@ from micrograd_c._core import (
 
 __all__ = [
     "Path",
+    "Scope",
     "backward",
     "count_paths",
     "grad",
@@ -48,20 +48,23 @@ __all__ = [
     "record",
     "set_recording",
 ]
+__dir__ = __all__.copy
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class _Scope(Scope):
+class Scope(_core.Scope):
     """Recording, or not, in this thread: for a `with`, or for the calls of a function."""
 
     def __call__(self, function: _F) -> _F:
+        import inspect
+
         if inspect.isgeneratorfunction(function):
             return _each_step(function, self.flag)
 
         @functools.wraps(function)
         def call(*args: Any, **keywords: Any) -> Any:
-            with Scope(self.flag):  # a new one: calls may come from several threads
+            with _core.Scope(self.flag):  # a new one: calls may come from several threads
                 return function(*args, **keywords)
 
         return call  # type: ignore[return-value]
@@ -76,14 +79,14 @@ def _each_step(function: _F, flag: bool) -> _F:
         step = functools.partial(next, generator)
         while True:
             try:
-                with Scope(flag):
+                with _core.Scope(flag):
                     item = step()
             except StopIteration as end:
                 return end.value
             try:
                 received = yield item
             except GeneratorExit:
-                with Scope(flag):
+                with _core.Scope(flag):
                     generator.close()
                 raise
             except BaseException as error:
@@ -94,7 +97,7 @@ def _each_step(function: _F, flag: bool) -> _F:
     return call  # type: ignore[return-value]
 
 
-def record() -> _Scope:
+def record() -> Scope:
     """Record, in a `with` or as a decorator, within a `pause()` too. See `set_recording`.
 
     >>> x = Value(3.0)
@@ -104,10 +107,10 @@ def record() -> _Scope:
     >>> x.grad
     6.0
     """
-    return _Scope(True)
+    return Scope(True)
 
 
-def pause() -> _Scope:
+def pause() -> Scope:
     """Do not record, in a `with` or as a decorator: what operations give are leaves.
 
     This thread alone is meant. What was before is restored at the end, also where an error is
@@ -118,11 +121,11 @@ def pause() -> _Scope:
     ...     print((x * x)._children)
     ()
     """
-    return _Scope(False)
+    return Scope(False)
 
 
 @overload
-def no_grad(function: None = None) -> _Scope: ...
+def no_grad(function: None = None) -> Scope: ...
 @overload
 def no_grad(function: _F) -> _F: ...
 def no_grad(function: Any = None) -> Any:

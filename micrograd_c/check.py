@@ -19,8 +19,9 @@ from micrograd_c._core import (
     shared,
 )
 from micrograd_c._graph import adjoints, optimized, tangents
-from micrograd_c.program import CAPTURED, INPUT, parameter_names
-from micrograd_c.transform import NONE, compiled_function
+from micrograd_c.compiling import parameter_names
+from micrograd_c.derivatives import NONE, compiled_function
+from micrograd_c.listing import CAPTURED, INPUT
 
 __all__ = ["check_grads"]
 

@@ -98,6 +98,8 @@ if sys.version_info >= (3, 15):  # a module of functions of integers
     integer = vars(_math)["integer"]
     __all__ += ["integer"]
 
+__dir__ = __all__.copy
+
 
 def _function(name: str) -> Callable[[Any], Any]:
     """The function that is `math`'s for floats and the method of the same name for Values."""

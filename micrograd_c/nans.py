@@ -112,7 +112,7 @@ def _place(program: Program, node: int) -> str:
     import inspect
 
     from micrograd_c.lines import line_text
-    from micrograd_c.program import instructions, node_names
+    from micrograd_c.listing import instructions, node_names
 
     names = node_names(program)
     text = next(text for i, _, text in instructions(program, names) if i == node)
@@ -130,7 +130,7 @@ class _Numbers(list[float]):
 
 def _what(graph: Graph, node: int, reverse: bool, values: Any, adjoints: Any) -> str:
     """What a node does, with the numbers of its operands."""
-    from micrograd_c.program import instruction
+    from micrograd_c.listing import instruction
 
     numbers = values.tolist()
     op, lhs, rhs = int(graph.op[node]), int(graph.lhs[node]), int(graph.rhs[node])

@@ -20,6 +20,9 @@ from typing import Any
 
 from micrograd_c._core import Value, dot
 
+__all__ = ["MLP", "Layer", "Module", "Neuron"]
+__dir__ = __all__.copy
+
 
 def _size(name: str, n: Any) -> int:
     try:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["SGD", "Adam", "AdamW", "clip_grad_norm_"]
+__dir__ = __all__.copy
 
 
 class _Optimizer:

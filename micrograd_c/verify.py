@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from micrograd_c._core import Reference, StaleTraceError, Traced, Value
 from micrograd_c._graph import OP_NAMES
 from micrograd_c.lines import record_lines
-from micrograd_c.program import CAPTURED, CONSTANT, FIRST_NARY, INPUT
+from micrograd_c.listing import CAPTURED, CONSTANT, FIRST_NARY, INPUT
 
 
 class Recording(NamedTuple):

@@ -15,19 +15,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micrograd_c._core import Program, Value
-from micrograd_c.program import (
-    CAPTURED,
-    INPUT,
-    instructions,
-    node_names,
-    shortened,
-    write_whole,
-)
+from micrograd_c.files import write_whole
+from micrograd_c.listing import CAPTURED, INPUT, instructions, node_names, shortened
 
 if TYPE_CHECKING:
     import graphviz
 
 __all__ = ["draw_dot", "explore", "trace"]
+__dir__ = __all__.copy
 
 TERMS = 4  # of an instruction of a program that are written out; all have their edges
 NOTEBOOK_NODES = 200  # nobody can read a picture of more

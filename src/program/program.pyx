@@ -122,7 +122,7 @@ cdef class Program(Callable):
     cdef int32_t *indices               # of the captured Values, see locate
     cdef Py_ssize_t located             # tape.renumbered when they were read; -1: to be read anew
     cdef dict chosen                    # what chosen_arguments found, by argnums
-    cdef readonly dict derived          # programs made of this one, see transform.py
+    cdef readonly dict derived          # programs made of this one, see derivatives.py
     cdef bytes none                     # a mask of no inputs
     cdef dict codes
     cdef Code plain                     # for one sample, derivatives by the captured alone
@@ -183,7 +183,7 @@ cdef class Program(Callable):
         return {OP_INFO[op].name.decode(): counts[op] for op in range(1, OP_COUNT) if counts[op]}
 
     def __str__(self):
-        from micrograd_c.program import listing
+        from micrograd_c.listing import listing
         return listing(self)
 
     def __repr__(self):
@@ -199,7 +199,7 @@ cdef class Program(Callable):
 
         TypeError if its signature has dict keys other than strings and numbers. See `micrograd_c.load`.
         """
-        from micrograd_c.program import save
+        from micrograd_c.files import save
         if self.guards is not None:
             self.guards.read()
         save(self, path)
@@ -388,7 +388,7 @@ cdef class Function(Callable):
 
     def __init__(self, function, optimize=True, verify=None):
         import functools
-        from micrograd_c.program import parameter_names
+        from micrograd_c.compiling import parameter_names
         if not callable(function):
             raise TypeError(f'compile takes a function, not {type(function).__name__}')
         self.function, self.optimize = function, optimize
@@ -497,7 +497,7 @@ cdef class Function(Callable):
         Of values and of derivatives by all captured Values and floats among the arguments, each difference
         relative to the eager number where that is above 1. Gradients on the tape stay as they are.
         """
-        from micrograd_c.program import check
+        from micrograd_c.compiling import check
         return check(self, args, keywords)
 
     def __repr__(self):

@@ -5,12 +5,11 @@ whole program and, with `--swap`, replaces the program's own Value class too.
 """
 
 import ast
-import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import PathFinder
 from types import (
     CodeType,
     FunctionType,
@@ -20,6 +19,8 @@ from types import (
     new_class,
 )
 from typing import Any
+
+from micrograd_c.aliases import Finder
 
 __all__ = ["install", "load_ipython_extension", "uninstall", "unload_ipython_extension"]
 
@@ -76,31 +77,14 @@ def _loaded() -> list[str]:
     return [name for name in sys.modules if name.partition(".")[0] == "micrograd"]
 
 
-class _Finder:
-    """Finds and loads `micrograd` and `micrograd.x` as `micrograd_c` and `micrograd_c.x`."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        package, dot, rest = name.partition(".")
-        if package != "micrograd":
-            return None
-        ours = f"micrograd_c{dot}{rest}"
-        found = importlib.util.find_spec(ours) is not None
-        return ModuleSpec(name, self, loader_state=ours) if found else None  # type: ignore
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(spec.loader_state)
-        spec.loader_state = module.__spec__
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        # The import system has just put the alias's spec here: the module keeps its own.
-        assert module.__spec__ is not None
-        module.__spec__ = module.__spec__.loader_state
+def _ours(name: str) -> str | None:
+    """The name of this package's module that `micrograd` or `micrograd.x` stands for, or None."""
+    package, dot, rest = name.partition(".")
+    ours = f"micrograd_c{dot}{rest}"
+    return ours if package == "micrograd" and importlib.util.find_spec(ours) else None
 
 
-_finder: Any = _Finder()
+_finder = Finder(_ours)
 _displaced: dict[str, ModuleType] = {}  # what stood in sys.modules when install() came
 
 
@@ -167,7 +151,7 @@ def _bound(node: ast.ClassDef) -> set[str]:
 
 def _decorate(node: ast.ClassDef, where: str) -> None:
     """Put the decorator `_compiled(where)` around the class, and the method _CELL into it."""
-    call = f"__import__('micrograd_c.dropin').dropin._compiled({where!r})"
+    call = f"__import__('micrograd_c.swap').swap._compiled({where!r})"
     cell = f"def {_CELL}(): return __class__"
     first = node.decorator_list[0] if node.decorator_list else node
     decorator = ast.parse(call, mode="eval").body
@@ -311,8 +295,16 @@ def _replaced(original: type, kept: Iterable[str]) -> list[str]:
 
 
 def make_ready(swap: str | None) -> None:
-    """Install, and import what a swap needs, before the program's folder is on the path."""
+    """Install, and import what is imported lazily, before the program's folder is on the path.
+
+    All but `Array`, whose NumPy the program may do without.
+    """
+    import micrograd_c
+
     install()
+    for name in dir(micrograd_c):
+        if name != "Array":
+            getattr(micrograd_c, name)
     if swap is not None:
         from . import compare  # noqa: F401
 
@@ -358,7 +350,7 @@ class _ServersPath(list[str]):
     swap: str | None
 
     def __repr__(self) -> str:
-        return f"__import__('micrograd_c.dropin').dropin._serve({[*self]!r}, {self.swap!r})"
+        return f"__import__('micrograd_c.swap').swap._serve({[*self]!r}, {self.swap!r})"
 
 
 def spawn_alike(swap: str | None) -> None:

@@ -127,11 +127,16 @@ def jvp(
 
 
 def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    """The result of a function, and a function that pulls cotangents back to its arguments.
+    """The result of a function, and a function that takes a head gradient back to the arguments.
 
-    Returns (result, pull), with has_aux (result, pull, aux). pull(cotangent), of the structure of
-    the result (else ValueError), is a tuple of the derivatives of the sum of cotangent * result,
-    one for each of the primals.
+    primals: the positional arguments, made of floats. Returns (result, pull), or with has_aux,
+    where the function returns (result, aux), (result, pull, aux). pull(head_gradient) takes numbers
+    or Values in the structure of the result. It returns a tuple with one item for each of the
+    primals, in its structure: the derivative of the sum of head_gradient * result. Each pull is one
+    reverse sweep. JAX calls the head gradient a cotangent.
+
+    TypeError if an argument is not made of floats; ValueError if head_gradient has another
+    structure than the result.
 
     >>> import micrograd_c as mg
     >>> result, pull = mg.vjp(lambda x, y: [x * y, x + y], 3.0, 4.0)
@@ -142,9 +147,9 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     spec, _ = result_and_aux(program, has_aux)
     derived(program, (by, tuple(range(len(primals)))))  # TypeError where they are not of floats
 
-    def pull(cotangent: Any) -> Any:
-        heads = operands_like(cotangent, "the cotangent", spec)
-        return outcome(program, (cotangent_program, bool(has_aux)), inputs, heads)
+    def pull(head_gradient: Any) -> Any:
+        heads = operands_like(head_gradient, "head_gradient", spec)
+        return outcome(program, (pull_program, bool(has_aux)), inputs, heads)
 
     result = outcome(program, (value_program,), inputs)
     return (result[0], pull, result[1]) if has_aux else (result, pull)
@@ -425,8 +430,8 @@ def tangent_program(program: Program, has_aux: bool) -> Program:
     return flat(program, graph, of.with_aux(aux, of.value(), tangent), len(wanted))
 
 
-def cotangent_program(program: Program, has_aux: bool) -> Program:
-    """What the second result of `vjp` returns; seeds: the cotangent."""
+def pull_program(program: Program, has_aux: bool) -> Program:
+    """What the second result of `vjp` returns; seeds: the head gradient."""
     of = Primal(program, has_aux)
     graph = adjoints(of.graph, every_input(program), [of.heads()])
     argnums = tuple(range(len(program.arguments)))
