@@ -28,11 +28,12 @@ is imported from it, means micrograd_c, whether or not micrograd is installed. A
 tracebacks and exit code are the program's own."""
 
 EPILOG = """\
---swap is for a program that defines its own Value class. That class must stand at the top level
-and have the methods __add__, __mul__ and backward. What micrograd_c.Value has too is then
-micrograd_c's, __init__ and __repr__ included; further methods are kept, at a cost in speed, and
-so are those that compute other numbers than micrograd_c's. What is replaced is said on stderr.
-Without such a class nothing is run and the exit code is 2; so it is where it cannot be replaced.
+--swap is for a program that defines its own Value class. The class must stand at the top level
+and have the methods __add__, __mul__ and backward. The methods that micrograd_c.Value also has,
+__init__ and __repr__ included, are then those of micrograd_c. Further methods are kept, at a
+cost in speed, and so are methods that compute other numbers than those of micrograd_c. A list of
+what is replaced is printed on stderr. If there is no such class, or it cannot be replaced,
+nothing is run and the exit code is 2.
 
 examples:
   python -m micrograd_c train.py --steps 100

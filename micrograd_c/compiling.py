@@ -26,29 +26,32 @@ def compile(
 def compile(function: Any = None, *, optimize: bool = True, verify: bool | None = None) -> Any:
     """Compile a function of scalar code: trace it once, then replay it at the speed of C.
 
-    function: of numbers, Values, arrays, and nested lists, tuples and dicts of them; it returns
-    such. It is run once for each signature (the structure and shapes of its arguments, and which
-    numbers are integers) on stand-in Values; from then on its operations are replayed, without
-    Python. Numbers follow IEEE 754: infinities and nan flow on, nothing raises. optimize=False
-    replays what was recorded as it is.
+    function: its arguments and results are numbers, Values, arrays, and nested lists, tuples and
+    dicts of them. It runs once for each signature (the structure and shapes of its arguments, and
+    which numbers are integers), on stand-in Values: that is the trace. Further calls replay the
+    operations of the trace, without Python. Numbers follow IEEE 754: infinities and nan flow on,
+    and nothing raises. optimize=False replays the operations exactly as they were recorded.
+    Returns a `Function`; without a function, a decorator.
 
-    The Values that it uses without receiving them, a model's parameters, are read at each call;
-    so are arrays of floats. Whatever else it could read from outside is compared before each
-    replay, and where that has changed, the function is traced anew. That covers the globals and
-    closure cells that it names, its defaults, and the functions and methods of yours that it
-    names; from there and from `self`, the items of lists, tuples, dicts, sets and deques, arrays,
-    and the attributes of instances, classes and modules, 20 steps deep and up to a million items.
-    A name that the function only counts up, and a list that it only appends to, are not read.
+    Values that the function uses without receiving them, for example the parameters of a model, are
+    read at each call, and so are arrays of floats. Everything else that it could read from outside
+    is compared before each replay: if something has changed, the function is traced anew. That
+    covers the globals and closure cells that it names, its defaults, and the functions and methods
+    of yours that it names. It also covers what can be reached from there and from `self`: items of
+    lists, tuples, dicts, sets and deques, arrays, and attributes of instances, classes and modules,
+    20 steps deep and up to a million items. A name that the function only counts up, and a list
+    that it only appends to, are not read.
 
-    What lies beyond is that of the trace: random numbers, files and clocks, iterators, the state
-    inside libraries (but for the package that the function is from) and objects written in C,
-    attributes hung on Values, what is behind weak references. verify=True (or
-    MICROGRAD_C_VERIFY=1 in the environment) runs the function at each call besides and compares
-    what it does with the program: StaleTraceError names the first operation that differs.
+    Some things are not seen, and stay as they were at the trace: random numbers, files, clocks and
+    iterators; the state inside libraries (except the package that the function is from) and inside
+    objects written in C; attributes that you set on Values; objects behind weak references.
+    verify=True (or MICROGRAD_C_VERIFY=1 in the environment) finds changes there: the function then
+    also runs at each call, and is compared with the program. StaleTraceError names the first
+    operation that differs.
 
-    What would need a number of a traced Value (`if x > 0`, `x.data`) raises TraceError, also where
-    the function catches it. A function that has been traced nine times warns (RuntimeWarning) and
-    names what differed.
+    TraceError if the function needs the number of a Value that may change (`if x > 0`, `x.data`),
+    even if it catches the error. RuntimeWarning when the function is traced for the ninth time,
+    which names what differed. TypeError if `function` cannot be called.
 
     >>> w = Value(3.0)
     >>> @compile

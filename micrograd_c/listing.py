@@ -88,7 +88,10 @@ def instructions(
 def instruction(
     op: int, lhs: int, rhs: int, edges: Any, names: Any, most: int = SHOWN
 ) -> tuple[list[int], str]:
-    """The same of one node. names: a list, or a dict, that has those of its operands."""
+    """(the operands that stand in the text, the operation as text) of one node.
+
+    names: a list or dict with the names of its operands.
+    """
     if op >= FIRST_NARY:
         return _nary(OP_NAMES[op], edges[lhs : lhs + rhs], names, most)
     # What only derivatives are made of is not in OPS.

@@ -30,9 +30,9 @@ STYLE = ("__add__", "__mul__", "backward")  # what makes a class a micrograd-sty
 def install() -> None:
     """Make `import micrograd` mean micrograd_c, whether or not micrograd is installed.
 
-    `micrograd.engine`, `micrograd.nn` and every other module of this package are then the very
-    modules that `micrograd_c` names. Names that were imported from micrograd before keep their
-    meaning. Calls do not add up: one `uninstall()` ends any number of them.
+    `micrograd.engine`, `micrograd.nn` and so on are then the modules of micrograd_c themselves.
+    Names that were imported from micrograd before keep their meaning. A second call changes
+    nothing: one `uninstall()` ends all of them.
 
     >>> import micrograd_c
     >>> micrograd_c.install()
@@ -50,6 +50,8 @@ def install() -> None:
 def uninstall() -> None:
     """Undo `install()`: `import micrograd` means again what it meant before.
 
+    Without an `install()` before, nothing changes.
+
     >>> import micrograd_c
     >>> micrograd_c.install()
     >>> micrograd_c.uninstall()
@@ -64,12 +66,18 @@ def uninstall() -> None:
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """`%load_ext micrograd_c` in IPython or Jupyter: `install()`."""
+    """What `%load_ext micrograd_c` calls in IPython or Jupyter: it calls `install()`.
+
+    ipython: the shell, which is not used.
+    """
     install()
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    """`%unload_ext micrograd_c` in IPython or Jupyter: `uninstall()`."""
+    """What `%unload_ext micrograd_c` calls in IPython or Jupyter: it calls `uninstall()`.
+
+    ipython: the shell, which is not used.
+    """
     uninstall()
 
 

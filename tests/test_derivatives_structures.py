@@ -495,7 +495,7 @@ def test_primals_and_tangents_that_are_no_sequences(primals, tangents):
 
 
 def test_primals_and_tangents_of_different_length():
-    with pytest.raises(ValueError, match="2 primals want as many tangents, not 1"):
+    with pytest.raises(ValueError, match=r"tangents must be as many as primals \(2\), not 1"):
         mg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0,))
     assert mg.jvp(lambda x, y: x * y, [2.0, 3.0], (1.0, 0.0)) == (6, 3)
 

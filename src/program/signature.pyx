@@ -294,12 +294,16 @@ cdef int take_result_apart(object x, list spec, list leaves, int depth) except -
 # --------------------------------------------------------------------------------------- many samples
 
 class shared:
-    """Marks an argument of `f.mean`, `f.sum` or `f.map` as the same for all samples.
+    """Marks an argument of `f.mean`, `f.sum` or `f.map` that belongs to every sample, and is not mapped.
+
+    value: the argument itself
 
     >>> import numpy, micrograd_c as mg
     >>> f = mg.compile(lambda w, x: mg.dot(w, x))
     >>> f.map(mg.shared(numpy.array([1.0, 2.0])), numpy.array([[1.0, 1.0], [3.0, 4.0]])).tolist()
     [3.0, 11.0]
+    >>> mg.shared(2.0).value
+    2.0
     """
     __slots__ = ('value',)
 
@@ -504,7 +508,21 @@ def spec_text(spec):
             return ', '.join(parts)
 
 
-Argument = namedtuple('Argument', 'name spec first count integers text')
+Argument = namedtuple('Argument', 'name spec first count integers text', module=__name__)
+Argument.__doc__ = """What an argument of a program is.
+
+    name: its name, or (names of the parameters, its position among them)
+    spec: its signature, in an internal form
+    first: the number of the first of its inputs
+    count: how many inputs (numbers) it has
+    integers: whether there are integers among them
+    text: its signature as people write structures
+
+    >>> import micrograd_c as mg
+    >>> argument = mg.compile(lambda x: x[0] * x[1]).program([1.0, 2.0]).arguments[0]
+    >>> argument.first, argument.count, argument.integers, argument.text
+    (0, 2, False, '[float, float]')
+    """
 
 
 @cython.boundscheck(True)

@@ -818,11 +818,10 @@ def settled(result):
 def array(data):
     """An array of Values: NumPy's, of dtype object, whose elements are the Values themselves.
 
-    data: numbers and Values in lists, tuples or arrays of any shape. Values, and those of an Array, are
-    kept, numbers become new ones. TypeError names the first element that is neither; ValueError if the
-    shape is ragged.
+    data: numbers and Values in lists, tuples or arrays of any shape. Values are kept, numbers become new
+    Values. The result is an `Array`, on which NumPy's functions work.
 
-    Everything of NumPy's works on it, by broadcasting and element by element; see `Array` for what is added.
+    TypeError names the first element that is neither a Value nor a number; ValueError if the shape is ragged.
 
     >>> x = array([0.0, 1.0, 2.0, 3.0])
     >>> y = 2 * x @ x
