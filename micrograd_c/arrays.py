@@ -1,6 +1,6 @@
-"""The class of what `micrograd_c.array` makes: NumPy's arrays, with Values for elements.
+"""The class of the arrays that `micrograd_c.array` makes: NumPy's arrays, with Values for elements.
 
-It has a module of its own that is imported when the first array is made, since it needs NumPy.
+This module is imported when the first array is made, since it needs NumPy.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ itself.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -73,8 +74,6 @@ class Scope(_core.Scope):
     """
 
     def __call__(self, function: _F) -> _F:
-        import inspect
-
         if inspect.isgeneratorfunction(function):
             return _each_step(function, self.flag)
 

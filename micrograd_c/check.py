@@ -304,7 +304,7 @@ def _with_fixed(evaluate: Any, numbers: Any) -> Any:
 
 
 class _Number(NamedTuple):
-    """A derivative by differences, or an array of such."""
+    """A derivative by differences, or an array of derivatives."""
 
     value: Any
     error: Any  # estimated

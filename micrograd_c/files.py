@@ -108,14 +108,16 @@ def _loaded(content: bytes) -> Program:
                 raise ValueError(f"{member.filename} is compressed")
     with numpy.errstate(all="ignore"), numpy.load(io.BytesIO(content), allow_pickle=False) as file:
         if set(file.files) != {"version", *ARRAYS}:
-            raise ValueError(f"it has {sorted(file.files)} where {['version', *ARRAYS]} belong")
+            raise ValueError(
+                f"it must have the arrays {['version', *ARRAYS]}, not {sorted(file.files)}"
+            )
         version = file["version"]
         if version.shape != () or version.dtype.kind != "i" or int(version) != VERSION:
-            raise ValueError(f"its version is {version}, not {VERSION}")
+            raise ValueError(f"its version must be {VERSION}, not {version}")
         arrays = {name: file[name] for name in ARRAYS}
     for name, array in arrays.items():
         if array.ndim != 1 or array.dtype != numpy.dtype(ARRAYS[name]):
-            raise ValueError(f"{name} must be 1-dimensional, of {numpy.dtype(ARRAYS[name])}")
+            raise ValueError(f"{name} must have one axis and the type {numpy.dtype(ARRAYS[name])}")
     graph = [
         numpy.ascontiguousarray(arrays[name], numpy.dtype(ARRAYS[name]).newbyteorder("="))
         for name in list(ARRAYS)[:6]
@@ -131,7 +133,7 @@ def _loaded(content: bytes) -> Program:
     baked = {k: x for k, x in signature["baked"]}
     for k, x in baked.items():
         if type(k) is not int or not 0 <= k < inputs or type(x) is not int:
-            raise ValueError(f"an integer that is part of the signature: {k}: {x}")
+            raise ValueError(f"baked must map numbers of inputs to integers, not {k!r} to {x!r}")
     return restored_program(
         graph, arrays["captured"].tolist(), spec, results, baked, names, bool(signature["optimize"])
     )
@@ -146,7 +148,10 @@ def _spec_item_out(item: Any) -> Any:
         if item[1] == "array":
             return ["=", "array", [list(item[2][0]), item[2][1].hex()]]
         if item[1] not in PLAIN_TYPES.values():
-            raise TypeError(f"a program is saved without arguments such as {item[2]!r}")
+            raise TypeError(
+                f"a program with the argument {item[2]!r} cannot be saved: bools, strings, None and"
+                " integers can"
+            )
         return ["=", item[1].__name__, item[2]]
     if kind == "n":
         return ["(", len(item[1]._fields)]
@@ -154,7 +159,7 @@ def _spec_item_out(item: Any) -> Any:
         for key in item[1]:
             if not (key is None or isinstance(key, (str, int, float))):
                 raise TypeError(
-                    f"a program with a dict is saved if its keys are strings, not {key!r}"
+                    f"a program with the dict key {key!r} cannot be saved: strings and numbers can"
                 )
     return [list(part) if isinstance(part, tuple) else part for part in item]
 
@@ -168,7 +173,7 @@ def _spec_item_in(item: Any) -> Any:
             size = _shape(shape)
             bits = bytes.fromhex(data)
             if len(bits) != size or set(bits) - {0, 1}:
-                raise ValueError("an array of bools of another size")
+                raise ValueError("an array of bools has another size than its shape")
             return "=", "array", (tuple(shape), bits)
         case ["=", str(name), x] if name in PLAIN_TYPES and type(x) is PLAIN_TYPES[name]:
             return "=", PLAIN_TYPES[name], x
@@ -205,7 +210,7 @@ def _check_spec(spec: tuple[Any, ...], name: str, one: bool = False) -> int:
     while at < len(spec):
         if spec[at][0] == "k":
             if not all(isinstance(key, str) for key in spec[at][1]):
-                raise ValueError(f"the {name} have keywords that are no strings")
+                raise ValueError(f"the keywords of the {name} must be strings")
             at += 1
             continue
         at, inputs, _ = end_of(spec, at)

@@ -1,4 +1,4 @@
-"""Functions of several Values that choose among them or compare them, for compiled code too.
+"""Functions of many Values: the largest, the smallest, a table lookup, and sums of exponentials.
 
 They take Values and numbers and return Values, eagerly and while a function is traced.
 """
@@ -118,7 +118,7 @@ def take(rows: Sequence[Any], index: int) -> Any:
 
 
 def _row(x: Any, k: int) -> Any:
-    """A row of a table: a Value, a number, or a list of such."""
+    """A row of a table: a Value, a number, or a list of Values and numbers."""
     if isinstance(x, Value) or (hasattr(x, "__float__") and not getattr(x, "ndim", 0)):
         return x
     if isinstance(x, str) or not hasattr(x, "__iter__"):

@@ -106,10 +106,12 @@ class SwapError(Exception):
 def compile_swapped(source: bytes | str, path: str, name: str) -> CodeType:
     """Compile a program so that its own Value class `name` becomes micrograd_c.Value.
 
-    Only top-level classes count, those inside `if`, `try` and the like among them. Each gets a
-    decorator, outside of its own ones, that swaps it as soon as it is made (see `_compiled`);
-    lines and everything else stay the program's. Raises SwapError if there is no such class, or
-    none with the methods in STYLE, and SyntaxError as `compile` does.
+    Only classes at the top level count, also inside `if` or `try`. Each gets a decorator, outside
+    of its own decorators, which swaps it as soon as it is made (see `_compiled`). Line numbers and
+    everything else stay those of the program.
+
+    SwapError if there is no class of this name, or none with the methods in STYLE; SyntaxError as
+    `compile` raises it.
     """
     tree = compile(source, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     assert isinstance(tree, ast.Module)
@@ -178,9 +180,9 @@ _CELL = "__micrograd_c_cell__"
 def _compiled(where: str) -> Callable[[Any], type]:
     """The decorator that turns a program's Value class into micrograd_c.Value.
 
-    What the class has and micrograd_c.Value lacks is kept, and so are methods that compute other
-    numbers (see `compare`): then the result is a subclass of micrograd_c.Value with those
-    attributes, and with the class's own bases after it.
+    Attributes that micrograd_c.Value lacks are kept, and so are methods that compute other numbers
+    (see `compare`). The result is then a subclass of micrograd_c.Value with these attributes, and
+    with the class's own bases after it.
     """
 
     def swap(original: Any) -> type:
@@ -303,9 +305,10 @@ def _replaced(original: type, kept: Iterable[str]) -> list[str]:
 
 
 def make_ready(swap: str | None) -> None:
-    """Install, and import what is imported lazily, before the program's folder is on the path.
+    """Install, and import the modules that load lazily, before the program's folder is on the path.
 
-    All but `Array`, whose NumPy the program may do without.
+    So no module in that folder takes the place of one that they need. `Array` is left out: it
+    imports NumPy, which the program may not need.
     """
     import micrograd_c
 
@@ -318,10 +321,10 @@ def make_ready(swap: str | None) -> None:
 
 
 def give_way(folder: str, last: str) -> None:
-    """Let the program import the modules in its folder, though others of their names are loaded.
+    """Let the program import the modules in its folder, even if others of their names are loaded.
 
-    What was imported after the module `last`, the program did not ask for. Where its folder has a
-    module of such a name, ours leaves sys.modules; who imported it keeps it.
+    The program did not ask for the modules that were imported after the module `last`. If its
+    folder has one of the same name, ours leaves sys.modules; the modules that imported it keep it.
     """
     names = list(sys.modules)
     later = names[names.index(last) + 1 :]
