@@ -282,7 +282,7 @@ cdef inline int grad_kind(Py_ssize_t i) noexcept nogil:
 
 
 cdef int sweep_heads(list heads, list weights) except -1:
-    """The same where no leaf wants more of a sweep than to be added to."""
+    """Sweep from the heads, if every leaf wants the sweep to add to its gradient, and nothing else."""
     cdef Py_ssize_t k
     cdef int32_t *roots = <int32_t *> malloc(len(heads) * sizeof(int32_t) + 1)
     if roots == NULL:

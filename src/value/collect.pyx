@@ -103,7 +103,7 @@ cdef void collect_due() noexcept:
 
 
 cdef inline void collect_if_edges_due() noexcept:
-    """The same at the end of an operation that made edges."""
+    """The end of an operation that made edges: collect if there are many nodes or edges."""
     if not LIKELY(tape.size < tape.limit and tape.edges < tape.edge_limit):
         collect_due()
 
@@ -152,7 +152,7 @@ cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
 
 
 cdef void collect_unrecorded() noexcept:
-    """The same among the results of operations that were not recorded, as far as nothing needs them.
+    """Collect among the results of operations that were not recorded, as far as nothing needs them.
 
     They come and go without history: a loop that makes millions of them leaves the tape as long as it was,
     though no pop reaches them where the last one is kept. How often: see collect_if_unrecorded_due.

@@ -507,7 +507,7 @@ cdef inline PyObject *new_facade() except NULL:
 
 
 cdef PyObject *new_facade_of(PyTypeObject *cls) except NULL:
-    """The same of any class, without running its __init__."""
+    """An instance of Value or a subclass without a node: an owned reference. Its __init__ does not run."""
     if <void *> cls == <void *> Value and pool != NULL:
         return new_facade()
     cdef PyObject *p = (<PyTypeStruct *> cls).tp_alloc(cls, 0)
@@ -559,7 +559,7 @@ cdef inline Py_ssize_t index_of(object v) except -1:
 
 
 cdef inline Py_ssize_t index_to_read(Value v, str name) except -1:
-    """The same for reading an attribute, which a Python object would not have."""
+    """The index of v, whose attribute of this name is read: AttributeError before its __init__."""
     if LIKELY(v.index >= 0):
         return v.index
     if v.index == LEAKED:
@@ -606,7 +606,7 @@ cdef void attach(PyObject *p, Py_ssize_t i) noexcept:
 
 
 cdef inline void attach_new(PyObject *p, Py_ssize_t i) noexcept:
-    """The same for one fresh from new_facade."""
+    """Make a facade that is fresh from new_facade that of node i."""
     (<Value> p).index = <int32_t> i
     node_at(i).facade = p
 
@@ -764,7 +764,7 @@ cdef bint as_number(object x, double *out) except -1:
 
 
 cdef inline tuple items_of(given, str name, str what):
-    """The same as listed, fast for tuples and lists."""
+    """The items given, as a tuple: `listed`, but fast for tuples and lists."""
     if type(given) is tuple:
         return <tuple> given
     return PyList_AsTuple(given) if type(given) is list else listed(given, name, what)
