@@ -49,13 +49,13 @@ bench: wheel ## the benchmarks, without the heavy peers: pip install more of the
 	$(call INSTALL,bench,$(NAME),bench)
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
-debug: TESTS = $(CORE_TESTS) --ignore=tests/test_dropin.py
+debug: TESTS = $(CORE_TESTS) --ignore=tests/test_swap.py
 debug: export MICROGRAD_C_DEBUG = 1
 debug: build/wheel-debug/made ## bounds checks and assertions on every index and on the tape's order; then the tests
 	$(call INSTALL,debug,debug,test)
 	$(call AWAY,debug) && ../../.venv-debug/bin/python $(RUN)
 
-sanitize: TESTS = $(CORE_TESTS) --ignore=tests/test_dropin.py
+sanitize: TESTS = $(CORE_TESTS) --ignore=tests/test_swap.py
 sanitize: export MICROGRAD_C_SANITIZE = 1
 sanitize: build/wheel-sanitize/made ## AddressSanitizer and UndefinedBehaviorSanitizer; then the tests
 	$(call INSTALL,sanitize,sanitize,test)

@@ -5,6 +5,9 @@
 >>> (a * b + a.tanh()).backward()
 >>> b.grad
 2.0
+
+What is public is in `dir(micrograd_c)`, and in `dir` of the modules named there. All else is
+internal, and may change in any version.
 """
 
 import sys as _sys
@@ -18,22 +21,10 @@ if (
     # are not for us. What belongs there, __main__.py knows.
     _sys.path[0] = _sys.path[1]
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from micrograd_c import aliases as _aliases
 
 try:
-    from micrograd_c._core import (
-        Program,
-        StaleTraceError,
-        TraceError,
-        Value,
-        dot,
-        get_data,
-        get_grad,
-        set_data,
-        shared,
-        where,
-    )
-    from micrograd_c._graph import get_isa, get_num_threads, set_num_threads
+    from micrograd_c._core import Value as Value
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
         f"{__path__[0]} holds micrograd_c's source, not built for this Python:"
@@ -41,76 +32,42 @@ except ModuleNotFoundError:
         name="micrograd_c._core",
     ) from None
 
-from micrograd_c import autograd, engine, math, nn, optim, tape, viz
-from micrograd_c.autograd import no_grad
-from micrograd_c.check import check_grads
-from micrograd_c.choose import logsumexp, max, min, softmax, sum, take
-from micrograd_c.dropin import (
-    install,
-    load_ipython_extension,
-    uninstall,
-    unload_ipython_extension,
-)
-from micrograd_c.nans import debug_nans
-from micrograd_c.program import compile, load
-from micrograd_c.transform import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-
-if _TYPE_CHECKING:
-    from micrograd_c.arrays import Array, array
-
 __version__ = "0.1.0"
-__all__ = [
-    "Array",
-    "Program",
-    "StaleTraceError",
-    "TraceError",
-    "Value",
-    "array",
-    "autograd",
-    "check_grads",
-    "compile",
-    "debug_nans",
-    "dot",
-    "engine",
-    "get_data",
-    "get_grad",
-    "get_isa",
-    "get_num_threads",
-    "grad",
-    "hessian",
-    "hvp",
-    "install",
-    "jacobian",
-    "jvp",
-    "load",
-    "load_ipython_extension",
-    "logsumexp",
-    "math",
-    "max",
-    "min",
-    "nn",
-    "no_grad",
-    "optim",
-    "set_data",
-    "set_num_threads",
-    "shared",
-    "softmax",
-    "sum",
-    "take",
-    "tape",
-    "uninstall",
-    "unload_ipython_extension",
-    "value_and_grad",
-    "viz",
-    "vjp",
-    "where",
-]
+
+# The public names, by the module that holds them: it is imported when one of them is first asked
+# for. Type checkers read the names in __init__.pyi.
+_NAMES = {
+    "_core": "Function Gradient Program StaleTraceError TraceError Value dot get_data get_grad"
+    " set_data shared where",
+    "_graph": "Graph get_isa get_num_threads set_num_threads",
+    "arrays": "Array array",
+    "autograd": "no_grad",
+    "check": "check_grads",
+    "compiling": "compile",
+    "derivatives": "Derivative grad hessian hvp jacobian jvp value_and_grad vjp",
+    "files": "load",
+    "nans": "debug_nans",
+    "reductions": "logsumexp max min softmax sum take",
+    "signatures": "Argument",
+    "swap": "install load_ipython_extension uninstall unload_ipython_extension",
+}
+_MODULES = {"autograd", "engine", "math", "nn", "optim", "tape", "viz"}
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted(_MODULES | _HOME.keys())
+__dir__ = __all__.copy  # what dir() and tab completion show
 
 
 def __getattr__(name: str) -> object:
-    """`array` and `Array`, whose module needs NumPy: it is imported when it is asked for."""
-    if name in ("Array", "array"):
-        from micrograd_c import arrays
+    import importlib
 
-        return getattr(arrays, name)
+    if name in _HOME:
+        found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = found
+        return found
+    if name in _MODULES or f"{__name__}.{name}" in _aliases.RENAMED:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_sys.meta_path.append(_aliases.Finder(_aliases.renamed))

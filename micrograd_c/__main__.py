@@ -16,7 +16,7 @@ from importlib.machinery import BuiltinImporter, ModuleSpec, SourceFileLoader, S
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
-from . import dropin
+from . import swap as swapping
 
 USAGE = """python -m micrograd_c [--swap NAME] script.py [arg ...]
        python -m micrograd_c [--swap NAME] -m module [arg ...]
@@ -28,11 +28,12 @@ is imported from it, means micrograd_c, whether or not micrograd is installed. A
 tracebacks and exit code are the program's own."""
 
 EPILOG = """\
---swap is for a program that defines its own Value class. That class must stand at the top level
-and have the methods __add__, __mul__ and backward. What micrograd_c.Value has too is then
-micrograd_c's, __init__ and __repr__ included; further methods are kept, at a cost in speed, and
-so are those that compute other numbers than micrograd_c's. What is replaced is said on stderr.
-Without such a class nothing is run and the exit code is 2; so it is where it cannot be replaced.
+--swap is for a program that defines its own Value class. The class must stand at the top level
+and have the methods __add__, __mul__ and backward. The methods that micrograd_c.Value also has,
+__init__ and __repr__ included, are then those of micrograd_c. Further methods are kept, at a
+cost in speed, and so are methods that compute other numbers than those of micrograd_c. A list of
+what is replaced is printed on stderr. If there is no such class, or it cannot be replaced,
+nothing is run and the exit code is 2.
 
 examples:
   python -m micrograd_c train.py --steps 100
@@ -45,11 +46,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     end = own_end(arguments)
     options = parser().parse_args(arguments[:end])
-    dropin.make_ready(options.swap)
-    dropin.spawn_alike(options.swap)
+    swapping.make_ready(options.swap)
+    swapping.spawn_alike(options.swap)
     try:
         module, code = load(options, arguments[end:])
-    except dropin.SwapError as error:
+    except swapping.SwapError as error:
         refuse(f"micrograd_c: --swap {options.swap}: {error}", 2)
     except SyntaxError as error:
         print_with_frames(error, None)
@@ -155,7 +156,7 @@ def set_path(folder: str) -> None:
 
 def give_way(folder: str) -> None:
     """Let the program import what lies there, whatever was imported since Python started."""
-    dropin.give_way(folder, "site" if "site" in sys.modules else "__main__")
+    swapping.give_way(folder, "site" if "site" in sys.modules else "__main__")
 
 
 def load_script(path: str, swap: str | None) -> tuple[ModuleType, CodeType]:
@@ -224,8 +225,8 @@ def code_from(loader: Any, name: str, swap: str | None) -> CodeType:
     if swap is not None:
         source = loader.get_source(name) if hasattr(loader, "get_source") else None
         if source is None:
-            raise dropin.SwapError(f"{name} has no source")
-        return dropin.compile_swapped(source, loader.get_filename(name), swap)
+            raise swapping.SwapError(f"{name} has no source")
+        return swapping.compile_swapped(source, loader.get_filename(name), swap)
     code: CodeType | None = loader.get_code(name) if hasattr(loader, "get_code") else None
     if code is None:
         refuse(f"{sys.executable}: No code object available for {name}", 1)
@@ -235,7 +236,7 @@ def code_from(loader: Any, name: str, swap: str | None) -> CodeType:
 def compile_text(text: bytes | str, path: str, swap: str | None) -> CodeType:
     if swap is None:
         return compile(text, path, "exec", dont_inherit=True)
-    return dropin.compile_swapped(text, path, swap)
+    return swapping.compile_swapped(text, path, swap)
 
 
 def refuse(message: str, code: int) -> NoReturn:

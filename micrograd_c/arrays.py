@@ -1,6 +1,6 @@
-"""The class of what `micrograd_c.array` makes: NumPy's arrays, with Values for elements.
+"""The class of the arrays that `micrograd_c.array` makes: NumPy's arrays, with Values for elements.
 
-It has a module of its own that is imported when the first array is made, since it needs NumPy.
+This module is imported when the first array is made, since it needs NumPy.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["Array"]
 
 
 class Numbers(np.ndarray[Any, np.dtype[np.float64]]):
-    """The numbers of an Array: a copy, read-only, as what is assigned to it would be lost.
+    """The numbers of an Array: a copy, and read-only, since a number assigned to it would be lost.
 
-    In-place operators make another array, so that `x.values -= 1` assigns that; what is computed
-    from it is a plain array.
+    In-place operators make another array, which `x.values -= 1` then assigns. Results of further
+    computations are plain arrays.
     """
 
     name = "values"
@@ -32,7 +32,7 @@ class Numbers(np.ndarray[Any, np.dtype[np.float64]]):
         return array[()] if array.ndim == 0 else array
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        # Before an Array, it is asked first: but what NumPy does with Values, the Array knows.
+        # NumPy asks this class before Array, but only Array knows what functions do with Values.
         if any(issubclass(cls, Array) for cls in types):
             return NotImplemented
         return super().__array_function__(func, types, args, kwargs)
@@ -40,8 +40,8 @@ class Numbers(np.ndarray[Any, np.dtype[np.float64]]):
     def __setitem__(self, key: Any, value: Any) -> None:
         if not self.flags.writeable:
             raise ValueError(
-                f"x.{self.name} is a copy, and is not assigned to in part: write x.{self.name} = 0"
-                f" for all, x[i].{self.name} = 0 for a slice, or assign an array"
+                f"x.{self.name} is a copy, so its elements cannot be assigned: write"
+                f" x.{self.name} = 0 for all, x[i].{self.name} = 0 for a slice, or assign an array"
             )
         super().__setitem__(key, value)
 
@@ -71,14 +71,13 @@ class Array(_Base):
     """An n-dimensional array of Values, made by `micrograd_c.array`.
 
     It is a NumPy array of dtype object: slices, shapes, broadcasting and stacking are NumPy's own.
-    Operators and the functions that Value has work element by element: each element of the result
-    is one node, as if it were written on the Values themselves, and what is an error there is the
-    same error here. `@`, `dot`, `np.inner`, `sum` and `mean` make one node for each element of the
-    result. The functions of Value (exp, tanh, relu, ...) are methods, too.
+    Operators and the functions of Value work element by element. Each element of the result is one
+    node, and errors are those of the Values. `@`, `dot`, `np.inner`, `sum` and `mean` make one node
+    for each element of the result. The functions of Value (exp, tanh, relu, ...) are methods, too.
 
-    Comparisons, truth, orders, counts, sets and tests are of the numbers, and give plain arrays.
-    Other functions of NumPy's give Arrays, whatever the numbers are (a Value where there are no
-    axes), or a TypeError that says what to write. See `micrograd_c.functions`.
+    Comparisons, truth, orders, counts, sets and tests use the numbers, and return plain arrays.
+    Other functions of NumPy return Arrays (without axes, a Value), or raise a TypeError that says
+    what to write.
 
     An element, `a[0]`, is the Value itself; a slice is a view, whose elements are the same Values.
     Numbers that are assigned to elements become new Values.
@@ -137,9 +136,9 @@ class Array(_Base):
 
     @property
     def values(self) -> NDArray[np.float64]:
-        """The numbers (`data`) of the elements, as a new float array of the same shape, read-only.
+        """The numbers (`data`) of the elements: a new array of float64, in this shape, read-only.
 
-        May be assigned: an array of this shape or one that broadcasts to it, else ValueError.
+        Numbers can be assigned in this shape, or in one that broadcasts to it (else ValueError).
 
         >>> import micrograd_c as mg
         >>> w = mg.array([1.0, 2.0])
@@ -155,9 +154,16 @@ class Array(_Base):
 
     @property
     def grad(self) -> NDArray[np.float64]:
-        """The gradients of the elements, as a new float array of the same shape, read-only.
+        """The gradients of the elements: a new array of float64, in this shape, read-only.
 
-        May be assigned as `values` may: `w.grad = 0.0`.
+        Numbers can be assigned in this shape, or in one that broadcasts to it (else ValueError).
+
+        >>> import micrograd_c as mg
+        >>> w = mg.array([1.0, 2.0])
+        >>> (w * w).backward()
+        >>> w.grad.tolist()
+        [2.0, 4.0]
+        >>> w.grad = 0.0
         """
         return _read_only(_core.array_numbers(self, gradients=True), Gradients)
 
@@ -166,12 +172,22 @@ class Array(_Base):
         _core.array_assign(self, numbers, gradients=True)
 
     def asnumpy(self) -> NDArray[np.float64]:
-        """The same numbers as `values`, by MXNet's name: an array of your own."""
+        """The numbers of the elements as a new array of float64 that can be changed: MXNet's name.
+
+        >>> import micrograd_c as mg
+        >>> mg.array([1.0, 2.0]).asnumpy()
+        array([1., 2.])
+        """
         return _core.array_numbers(self)
 
     @property
     def data(self) -> NoReturn:
-        """Of one Value; the numbers of an Array are its `values`: AttributeError."""
+        """AttributeError: the numbers of an Array are its `values`.
+
+        >>> import micrograd_c as mg
+        >>> hasattr(mg.array([1.0]), "data")
+        False
+        """
         raise AttributeError("an Array has no .data: its numbers are .values")
 
     @data.setter
@@ -179,9 +195,10 @@ class Array(_Base):
         raise AttributeError("an Array has no .data: assign its numbers to .values")
 
     def item(self, *index: Any) -> float:
-        """The number of the only element, or of that at an index, as `numpy.ndarray.item` gives it.
+        """The number of the only element, or of the element at an index, as a float.
 
-        The Value itself is `a[index]`. ValueError if there are several, and no index.
+        The Value itself is `a[index]`. ValueError if there are several
+        elements, and no index.
 
         >>> import micrograd_c as mg
         >>> mg.array([[2.0]]).item()
@@ -190,12 +207,15 @@ class Array(_Base):
         value: Any = super().item(*index)
         return float(value.data if isinstance(value, Value) else value)
 
-    def backward(self, head: ArrayLike | None = None, retain_graph: bool = True) -> None:
-        """Add to the gradients of all that the elements were made from, in one sweep.
+    def backward(self, head_gradient: ArrayLike | None = None, retain_graph: bool = True) -> None:
+        """Add to the gradients of all Values that the elements were made from, in one sweep.
 
-        head: the gradient of each element, numbers in the array's shape (else ValueError); 1 for
-        each by default, which is to go back from their sum. retain_graph: as for `Value.backward`.
-        ValueError if no element has a history, unless it is one, as of `Value`.
+        head_gradient: the gradient of each element, numbers in the shape of the array. None means 1
+        for each element: the gradients are then those of their sum. With retain_graph=False, the
+        operations that the sweep reached forget their history.
+
+        ValueError if head_gradient has another shape, or if the array has several elements and none
+        has a history.
 
         >>> import micrograd_c as mg
         >>> x = mg.array([0.0, 1.0, 2.0, 3.0])
@@ -205,17 +225,18 @@ class Array(_Base):
         """
         from micrograd_c import autograd
 
-        _core.refuse_mask(head)
-        if head is not None and np.shape(head) != self.shape:
-            raise ValueError(f"head must have shape {self.shape}, not {np.shape(head)}")
+        _core.refuse_mask(head_gradient)
+        if head_gradient is not None and np.shape(head_gradient) != self.shape:
+            given = np.shape(head_gradient)
+            raise ValueError(f"head_gradient must have shape {self.shape}, not {given}")
         if self.size == 1:
-            weight = 1.0 if head is None else np.asarray(head, object).ravel()[0]
-            self.ravel()[0].backward(weight, retain_graph)
+            of_one = 1.0 if head_gradient is None else np.asarray(head_gradient, object).ravel()[0]
+            self.ravel()[0].backward(of_one, retain_graph)
         else:
-            autograd.backward(self, head, retain_graph)
+            autograd.backward(self, head_gradient, retain_graph)
 
     def detach(self) -> Array:
-        """The same numbers without their history: no gradient passes.
+        """A new Array of leaves with these numbers. It has no history: no gradient passes through.
 
         >>> import micrograd_c as mg
         >>> x = mg.array([1.0, 2.0])
@@ -226,9 +247,18 @@ class Array(_Base):
         return _core.array_detached(self)
 
     def attach_grad(self, grad_req: str = "write") -> None:
-        """Make the elements independent variables in place: `Value.attach_grad` of each.
+        """Make the elements independent variables, in place, without history and with gradient 0.
 
-        grad_req: 'write', 'add' or 'null', what a backward does to their gradients.
+        grad_req says what each later `backward` does to their gradients: 'write' overwrites them,
+        'add' adds to them, 'null' leaves them alone. ValueError for other names.
+
+        >>> import micrograd_c as mg
+        >>> x = mg.array([1.0, 2.0])
+        >>> x.attach_grad()
+        >>> for _ in range(2):
+        ...     (x * x).backward()
+        >>> x.grad.tolist()
+        [2.0, 4.0]
         """
         for v in self.ravel().tolist():
             v.attach_grad(grad_req)
@@ -236,7 +266,12 @@ class Array(_Base):
     # ---- sums and products
 
     def astype(self, dtype: Any, *args: Any, **keywords: Any) -> Any:
-        """A copy as objects; truth, and texts of the numbers. TypeError for other types."""
+        """A copy of another type: object, or bool or text of the numbers. TypeError for others.
+
+        >>> import micrograd_c as mg
+        >>> mg.array([0.0, 2.0]).astype(bool).tolist()
+        [False, True]
+        """
         if np.dtype(dtype).kind in "bUS":
             return self.asnumpy().astype(dtype)
         return super().astype(dtype, *args, **keywords)
@@ -275,7 +310,14 @@ class Array(_Base):
         super().__setitem__(key, value)
 
     def fill(self, value: Any) -> None:
-        """Assign to every element: a Value, or new ones of a number."""
+        """Assign to every element: the Value that is given, or a new Value for each of a number.
+
+        >>> import micrograd_c as mg
+        >>> x = mg.array([1.0, 2.0])
+        >>> x.fill(3.0)
+        >>> x
+        mg.array([3., 3.])
+        """
         self[...] = value
 
     def __repr__(self) -> str:
@@ -338,7 +380,7 @@ def _method(name: str, arity: int) -> Any:
         return _core.array_apply(name, self, other)
 
     method = unary if arity == 1 else binary
-    method.__doc__ = f"`Value.{name}` of every element."
+    method.__doc__ = f"`Value.{name}` of every element: an Array of this shape, with the gradient."
     return method
 
 
@@ -350,7 +392,7 @@ def _numpy_method(name: str) -> Any:
         return function(condition, self, *args, **keywords)
 
     method = functions.guarded(name, compress if name == "compress" else function)
-    method.__doc__ = f"`numpy.{name}` of it."
+    method.__doc__ = f"`numpy.{name}` of this array, with its arguments."
     return method
 
 
@@ -360,7 +402,7 @@ def _in_place(name: str) -> Any:
     def method(self: Array, *args: Any, **keywords: Any) -> None:
         self[...] = getattr(np, name)(self, *args, **keywords)
 
-    method.__doc__ = f"`numpy.{name}`, in place."
+    method.__doc__ = f"`numpy.{name}` of this array, in place, with its arguments."
     return method
 
 
@@ -370,7 +412,7 @@ def _refused(name: str) -> Any:
     def method(self: Array, *args: Any, **keywords: Any) -> NoReturn:
         raise TypeError(f"an Array holds Values, not numbers. Instead, x.values.{name}(...)")
 
-    method.__doc__ = "Of numbers: TypeError, as these are Values."
+    method.__doc__ = f"TypeError: these are Values. Of their numbers, `x.values.{name}(...)`."
     return method
 
 

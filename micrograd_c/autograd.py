@@ -21,8 +21,8 @@ import inspect
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeVar, overload
 
+from micrograd_c import _core
 from micrograd_c._core import (
-    Scope,
     Value,
     backward,
     count_paths,
@@ -36,6 +36,7 @@ from micrograd_c._core import (
 
 __all__ = [
     "Path",
+    "Scope",
     "backward",
     "count_paths",
     "grad",
@@ -48,12 +49,29 @@ __all__ = [
     "record",
     "set_recording",
 ]
+__dir__ = __all__.copy
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class _Scope(Scope):
-    """Recording, or not, in this thread: for a `with`, or for the calls of a function."""
+class Scope(_core.Scope):
+    """What `record()`, `pause()` and `no_grad()` return: for a `with`, or as a decorator.
+
+    Within the `with`, or in each call of the decorated function, operations of this thread are
+    recorded or not; at the end, what was before is restored. A decorated generator function records
+    so in its own body, and not where it yields to.
+
+    flag: whether it records
+
+    >>> scope = pause()
+    >>> scope.flag
+    False
+    >>> with scope:
+    ...     is_recording()
+    False
+    >>> is_recording()
+    True
+    """
 
     def __call__(self, function: _F) -> _F:
         if inspect.isgeneratorfunction(function):
@@ -61,7 +79,7 @@ class _Scope(Scope):
 
         @functools.wraps(function)
         def call(*args: Any, **keywords: Any) -> Any:
-            with Scope(self.flag):  # a new one: calls may come from several threads
+            with _core.Scope(self.flag):  # a new one: calls may come from several threads
                 return function(*args, **keywords)
 
         return call  # type: ignore[return-value]
@@ -76,14 +94,14 @@ def _each_step(function: _F, flag: bool) -> _F:
         step = functools.partial(next, generator)
         while True:
             try:
-                with Scope(flag):
+                with _core.Scope(flag):
                     item = step()
             except StopIteration as end:
                 return end.value
             try:
                 received = yield item
             except GeneratorExit:
-                with Scope(flag):
+                with _core.Scope(flag):
                     generator.close()
                 raise
             except BaseException as error:
@@ -94,8 +112,8 @@ def _each_step(function: _F, flag: bool) -> _F:
     return call  # type: ignore[return-value]
 
 
-def record() -> _Scope:
-    """Record, in a `with` or as a decorator, within a `pause()` too. See `set_recording`.
+def record() -> Scope:
+    """Record, in a `with` or as a decorator, within a `pause()` too. It is for this thread alone.
 
     >>> x = Value(3.0)
     >>> with pause():
@@ -104,29 +122,31 @@ def record() -> _Scope:
     >>> x.grad
     6.0
     """
-    return _Scope(True)
+    return Scope(True)
 
 
-def pause() -> _Scope:
-    """Do not record, in a `with` or as a decorator: what operations give are leaves.
+def pause() -> Scope:
+    """Do not record, in a `with` or as a decorator: operations give leaves.
 
-    This thread alone is meant. What was before is restored at the end, also where an error is
-    raised. In a function that is being compiled, no gradient passes what is computed under it.
+    It is for this thread alone. At the end, also after an error, what was before is restored. In a
+    function that is being compiled, no gradient passes through what is computed under it.
 
     >>> x = Value(3.0)
     >>> with pause():
     ...     print((x * x)._children)
     ()
     """
-    return _Scope(False)
+    return Scope(False)
 
 
 @overload
-def no_grad(function: None = None) -> _Scope: ...
+def no_grad(function: None = None) -> Scope: ...
 @overload
 def no_grad(function: _F) -> _F: ...
 def no_grad(function: Any = None) -> Any:
-    """PyTorch's name of `pause`: `with no_grad():`, `@no_grad()` or `@no_grad`.
+    """Do not record, by PyTorch's name: `with no_grad():`, `@no_grad()` or `@no_grad`.
+
+    Operations of this thread give leaves; at the end, what was before is restored. See `pause`.
 
     >>> @no_grad
     ... def square(x):
@@ -138,21 +158,30 @@ def no_grad(function: Any = None) -> Any:
 
 
 class Path(NamedTuple):
-    """A path through a graph, and what it contributes to the derivative of its end by its start."""
+    """A path through a graph, and what it contributes to the derivative of its end by its start.
+
+    values: a tuple of the Values on it, from the start to the end
+    product: the product of the derivatives along it
+
+    >>> x = Value(3.0)
+    >>> path = next(paths((x * 2).exp(), x))
+    >>> len(path.values), path.product == 2 * path.values[-1].data
+    (3, True)
+    """
 
     values: tuple[Value, ...]
-    """The Values on it, from the start to the end."""
     product: float
-    """The product of the derivatives along it."""
 
 
 def paths(y: Value, x: Value) -> Iterator[Path]:
-    """The paths from x to y, one by one: their products add up to the derivative of y by x.
+    """The paths from x to y, one by one. Their products add up to the derivative of y by x.
 
-    Two edges to one parent, as in x * x, are two paths. One path, of product 1, where y is x; none
-    where y does not depend on x. There may be astronomically many: ask `count_paths`. The
-    derivatives are those of the time of the call. ValueError where an operation lies between whose
-    derivatives only a `_backward` closure knows.
+    Two edges to one parent, as in x * x, are two paths. If y is x, there is one path, whose product
+    is 1; if y does not depend on x, there is none. There may be astronomically many: `count_paths`
+    tells. The derivatives are those at the time of the call.
+
+    ValueError if between x and y there is an operation whose derivatives only a `_backward` closure
+    knows.
 
     >>> x = Value(3.0)
     >>> for path in paths(x * x + 2 * x, x):

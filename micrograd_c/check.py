@@ -18,9 +18,10 @@ from micrograd_c._core import (
     shared,
 )
 from micrograd_c._graph import adjoints, optimized, tangents
-from micrograd_c.program import CAPTURED, INPUT, parameter_names
+from micrograd_c.compiling import parameter_names
+from micrograd_c.derivatives import NONE, compiled_function
+from micrograd_c.listing import CAPTURED, INPUT
 from micrograd_c.signatures import integer_inputs
-from micrograd_c.transform import NONE, compiled_function
 
 __all__ = ["check_grads"]
 
@@ -38,23 +39,24 @@ def check_grads(
     order: int = 2,
     modes: Sequence[str] = ("forward", "reverse"),
 ) -> None:
-    """AssertionError where a derivative of a function differs from finite differences.
+    """Compare derivatives of a function with finite differences: AssertionError if one differs.
 
-    f: a function of numbers, Values, arrays and structures of them, compiled or not; args: where to
-    check it. Derivatives are taken by every float among them and, where f can be traced, by every
-    Value that f captures; integers are held fixed. The error names the argument and the element,
-    and both numbers. As `jax.test_util.check_grads`.
+    f: a function of numbers, Values, arrays and structures of them, compiled or not. args: the
+    arguments to check it at. Derivatives are taken by every float among the arguments and, if f can
+    be traced, by every Value that f captures. Integers are held fixed. order: the highest order of
+    derivatives. modes: 'forward', 'reverse' or both. The error names the argument and the element,
+    and shows both numbers. The name and the arguments are those of `jax.test_util.check_grads`.
 
-    The first derivatives are checked on the tape: `autograd.grad` in reverse mode, `autograd.jvp`
-    in forward mode. If f can be traced, those of its program are checked, too, and so are, up to
-    `order`, the derivatives along a direction of those of the order before, in all pairs of modes.
-    What cannot be traced has no derivatives of higher order.
+    First derivatives are checked on the tape: `autograd.grad` in reverse mode, `autograd.jvp` in
+    forward mode. If f can be traced, first derivatives of its program are checked, too. Then
+    follow, up to `order`, the derivatives of the order before along a direction, in all pairs of
+    modes. For a function that cannot be traced, only first derivatives are checked.
 
     Central differences are extrapolated to steps of 0 (C. Ridders, "Accurate computation of F'(x)
-    and F'(x) F''(x)", 1982), with an estimate of their error, which decides how much a derivative
-    may differ. At a kink, any number between the derivatives from the left and from the right is
-    right: relu at 0 passes. Where a derivative jumps, its own derivative is that from either side.
-    Where differences do not settle, as for sqrt at 0, that is an error.
+    and F'(x) F''(x)", 1982). The estimate of their error decides how much a derivative may differ.
+    At a kink, every number between the derivatives from the left and from the right is accepted:
+    relu at 0 passes. If a derivative jumps, its own derivative may be that from either side. If
+    differences do not settle, as for sqrt at 0, that is an AssertionError.
 
     ValueError for another mode, or an order below 1.
 
@@ -302,7 +304,7 @@ def _with_fixed(evaluate: Any, numbers: Any) -> Any:
 
 
 class _Number(NamedTuple):
-    """A derivative by differences, or an array of such."""
+    """A derivative by differences, or an array of derivatives."""
 
     value: Any
     error: Any  # estimated
@@ -371,7 +373,7 @@ class _Differences:
         return self.known[j, side, scale]
 
     def extrapolated(self, j: int, side: int, exponent: int) -> _Number:
-        """The same, from differences over steps that begin with 2**exponent."""
+        """The derivatives by variable j, from differences over steps from 2**exponent on."""
         import numpy
 
         step = numpy.ldexp(1.0, exponent - numpy.arange(STEPS))

@@ -1,7 +1,7 @@
-"""Which methods of a program's own Value class compute what micrograd_c.Value's do: for `--swap`.
+"""Which methods of a program's own Value class compute what micrograd_c.Value does: for `--swap`.
 
-The class's methods are run on a few points in a process forked for that, which writes no files and
-prints nothing. What else they change, such as a counter or a list, is gone with that process.
+The methods of the class run on a few points, in a process that is forked for this. It writes no
+files and prints nothing. If they change a counter or a list, that change ends with the process.
 """
 
 import functools
@@ -109,9 +109,9 @@ def compared(
 ) -> Verdict:
     """The verdict on a class, found in a process of its own.
 
-    globals: where its methods look up its name. kept: the attributes that its replacement takes
-    over, given the names of those to keep although micrograd_c.Value has them, too. made: the
-    replacement, given these attributes.
+    globals: the names that its methods look up. kept: a function that returns the attributes that
+    the replacement takes over; it is given the names to keep although micrograd_c.Value has them.
+    made: a function that returns the replacement; it is given these attributes.
     """
     if not hasattr(os, "fork"):
         return Verdict({}, ["its methods were not compared: this system has no fork"])

@@ -3,3 +3,4 @@
 from micrograd_c._core import Value
 
 __all__ = ["Value"]
+__dir__ = __all__.copy

@@ -1,16 +1,17 @@
-"""What NumPy's functions are on Arrays of Values: a table, and how each entry is computed.
+"""What NumPy's functions do with Arrays of Values: a table, and how each entry is computed.
 
-A function of NumPy's is one of these, or it is refused with a TypeError that says what to write:
+There are four kinds of functions:
 
-- of the numbers alone, as it finds indices, sorts out, counts or tests: its result is plain;
+- functions of the numbers alone, which find indices, count or test: the result is a plain array;
 - NumPy's own code on arrays of objects, which moves elements, or adds and multiplies them;
-- NumPy's own code on Arrays, which is made of other functions that are in this table;
-- written here, of other functions and of orders that are found among the numbers.
+- NumPy's own code on Arrays, which calls other functions of this table;
+- functions that are written here, with other functions and with orders found among the numbers.
 
-What holds Values in the end is an Array, whatever the numbers are. A function that is not in the
-table, such as one of a later NumPy, is refused: its code has not been tried on Values.
+A result that holds Values is an Array. A function that is not in the table, for example one of a
+later NumPy, is refused with a TypeError that says what to write: its code has not been tried on
+Values.
 
-It has a module of its own that is imported when the first array is made, since it needs NumPy.
+This module is imported when the first array is made, since it needs NumPy.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def _refusal(name: str, why: str = "it has no rule for arrays of Values") -> Typ
 
 
 def _named(name: str) -> Any:
-    """The function of NumPy's, or None where this NumPy has it not."""
+    """NumPy's function of this name, or None if this NumPy does not have it."""
     return functools.reduce(lambda x, part: getattr(x, part, None), name.split("."), np)
 
 
@@ -107,7 +108,7 @@ def of_function(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) 
 
 
 def guarded(name: str, handler: _Handler) -> _Handler:
-    """With what is a TypeError there said by this module."""
+    """The handler, whose TypeErrors become those of this module."""
 
     @functools.wraps(handler)
     def guarded(*args: Any, **keywords: Any) -> Any:
@@ -132,7 +133,7 @@ def _of_numbers(function: Any) -> _Handler:
     def handler(*args: Any, **keywords: Any) -> Any:
         given = {**dict(zip(names, args)), **keywords}
         if _holds_values(given.get("weights")):
-            raise TypeError("weights= that are Values have no derivative here")
+            raise TypeError("weights= have no derivative here and must be numbers, not Values")
         out = given.get("out")
         if "out" in names:
             args = args[: names.index("out")]
@@ -172,7 +173,7 @@ def _with_condition(function: Any, name: str) -> _Handler:
 def _as_numbers(
     args: tuple[Any, ...], keywords: dict[str, Any], at: int, name: str
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments, one of which, given by its place or its name, is of the numbers alone."""
+    """The arguments, with numbers in place of the Values in one: given by its place or its name."""
     args = tuple(numbers_in(x) if k == at else x for k, x in enumerate(args))
     return args, {key: numbers_in(x) if key == name else x for key, x in keywords.items()}
 
@@ -199,7 +200,7 @@ def _all_values(x: Any) -> bool:
 
 
 def _numeric(x: Any) -> Any:
-    """An Array of what holds Values, else a plain array."""
+    """An Array if x holds Values, else a plain array."""
     return _as_array(x) if _holds_values(x) else np.asarray(x)
 
 
@@ -212,13 +213,13 @@ def _no(**keywords: Any) -> None:
     for name, given in keywords.items():
         if given is not None and given is not False and given is not np._NoValue:
             if name == "out":
-                raise TypeError("out= is not taken: assign the result, y[...] = ...")
+                raise TypeError("out= is not supported: assign the result, y[...] = ...")
             if name != "dtype" or given is not object:
-                raise TypeError(f"{name}= is not taken")
+                raise TypeError(f"{name}= is not supported")
 
 
 def _everywhere(where: Any) -> bool:
-    """Whether `where` leaves nothing out."""
+    """Whether `where` selects everything."""
     return where is True or where is np._NoValue
 
 
@@ -231,7 +232,7 @@ def _flag(keepdims: Any) -> bool:
 
 
 def _reduced(x: Any, axis: Any) -> Any:
-    """An axis to reduce: none of an array without axes, of which NumPy's ufuncs take 0 and -1."""
+    """The axis to reduce. An array without axes has none, though NumPy's ufuncs take 0 and -1."""
     return () if not x.ndim and not isinstance(axis, tuple) and axis in (0, -1) else axis
 
 
@@ -253,7 +254,7 @@ def _picked(x: Any, where: Any) -> Any:
 
 
 def _element(x: Any) -> Any:
-    """An array, or where it has no axes its element."""
+    """The array, or its element if it has no axes."""
     return settled(x)[()] if isinstance(x, np.ndarray) else x
 
 
@@ -300,7 +301,7 @@ def _pad(x: Any, pad_width: Any, mode: Any = "constant", **keywords: Any) -> Any
 def _trim_zeros(filt: Any, trim: str = "fb") -> Any:
     x = _as_array(filt)
     if x.ndim != 1:
-        raise TypeError("an array of one axis is wanted")
+        raise TypeError("the array must have one axis")
     inside = np.flatnonzero(numbers_in(x))
     if not inside.size:
         return x[:0]
@@ -528,7 +529,7 @@ def _matrix_power(a: Any, n: int) -> Any:
     if n < 0:
         raise TypeError("the inverse has no derivative here")
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise np.linalg.LinAlgError("the last two axes must be of one length")
+        raise np.linalg.LinAlgError("the last two axes must have one length")
     if n == 0:
         return array_of_values(np.broadcast_to(np.eye(a.shape[-1]), a.shape))
     return functools.reduce(np.matmul, [a] * n)
@@ -540,7 +541,7 @@ def _linalg_vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 
 def _of_nothing(name: str) -> Callable[[_Handler], _Handler]:
-    """NumPy's own answer, or error, where the array has no elements."""
+    """NumPy's own result, or error, if the array has no elements."""
 
     def enter(handler: _Handler) -> _Handler:
         @functools.wraps(handler)
@@ -573,7 +574,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 
 
 def _rows_shape(x: Any, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape with axes, which have been moved to the end, of length 1 in their place."""
+    """The shape with length 1 for the axes, which have been moved to the end."""
     return tuple(np.moveaxis(np.empty((*x.shape[:-2], 1, 1)), (-2, -1), axes).shape)
 
 
@@ -810,7 +811,7 @@ _composed("nanmedian")(_median_handler(True))
 
 
 def _without_nan(a: Any, number: float) -> tuple[Any, Any]:
-    """Which elements are numbers, and the array with another number in the place of nan."""
+    """Which elements are not nan, and the array with another number in place of each nan."""
     a = _as_array(a)
     there = ~np.isnan(numbers_in(a))
     return there, _where(there, a, number)
@@ -855,7 +856,7 @@ def _nanstd(a: Any, *args: Any, **keywords: Any) -> Any:
 @_composed("nan_to_num")
 def _nan_to_num(x: Any, copy: bool = True, *args: Any, **keywords: Any) -> Any:
     if not copy:
-        raise TypeError("copy=False is not taken: assign the result, x[...] = np.nan_to_num(x)")
+        raise TypeError("copy=False is not supported: assign the result, x[...] = np.nan_to_num(x)")
     of = numbers_in(x)
     return _where(np.isfinite(of), x, np.nan_to_num(of, True, *args, **keywords))
 
@@ -963,7 +964,7 @@ CHANGING = {
 
 
 def of_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], keywords: Any, out: Any) -> Any:
-    """`__array_ufunc__` of Array and Value, for what is no loop in C; `out` is assigned there."""
+    """`__array_ufunc__` of Array and Value, for ufuncs without a loop in C; it assigns to `out`."""
     name = ufunc.__name__
     inputs = tuple(np.asarray(x) if isinstance(x, (list, tuple)) else x for x in inputs)
     if any(_is_other(x) for x in (*inputs, *(out or ()))):
@@ -974,7 +975,7 @@ def of_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], keywords: Any, ou
         if not _holds_values(inputs):
             if out is not None and keywords.get("where", True) is not True:
                 if len(out) > 1:
-                    raise TypeError("where= is not taken")
+                    raise TypeError("where= is not supported")
                 found = ufunc(*objects_in(inputs), out=np.array(numbers_in(out[0])), **keywords)
                 return _where(np.broadcast_to(keywords["where"], found.shape), found, out[0])
             result = getattr(ufunc, method)(*objects_in(inputs), **keywords)
@@ -998,7 +999,7 @@ def of_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], keywords: Any, ou
 
 
 def _is_other(x: Any) -> bool:
-    """Whether x is somebody else's, and has not been asked."""
+    """Whether x is of another library, whose `__array_ufunc__` is to be asked."""
     return not isinstance(x, (Value, np.ndarray, np.generic)) and hasattr(x, "__array_ufunc__")
 
 
@@ -1006,10 +1007,10 @@ def _call(
     ufunc: Any, *inputs: Any, out: Any, where: Any = True, axis: Any = None, **others: Any
 ) -> Any:
     if others:
-        raise TypeError(f"{next(iter(others))}= is not taken")
+        raise TypeError(f"{next(iter(others))}= is not supported")
     if axis is not None:
         if ufunc is not getattr(np, "vecdot", None):
-            raise TypeError("axis= is not taken: np.moveaxis moves axes")
+            raise TypeError("axis= is not supported: np.moveaxis moves axes")
         inputs = tuple(np.moveaxis(_as_array(x), axis, -1) for x in inputs)
     if where is not True:
         if out is None or out[0] is None:
@@ -1055,7 +1056,7 @@ def _reduce(
     if ufunc in REDUCTIONS:
         return REDUCTIONS[ufunc](a, axis, keepdims=keepdims, initial=initial, where=where)
     if where is not True:
-        raise TypeError("where= is not taken")
+        raise TypeError("where= is not supported")
     a = _as_array(a)
     ufunc.reduce(np.ones(a.shape), axis=axis)  # refuses what NumPy does
     x, shape, long = _rows(a, _reduced(a, axis))
@@ -1257,7 +1258,7 @@ def _modf(x: Any) -> Any:
 
 
 def _same_shape(out: tuple[Any, ...], result: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Several results, refused where `out` has a shape that only some of them would take."""
+    """Several results; TypeError if `out` has a shape that only some of them fit."""
     shapes = {np.shape(x) for x in (*out, *result) if x is not None}
     if len(shapes) > 1:
         raise TypeError("out= must have the shape of the results")

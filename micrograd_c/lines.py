@@ -58,11 +58,12 @@ def user_line() -> str:
 
 
 class record_lines:
-    """While on, notes which line of the user's makes which nodes of the tape, in this thread.
+    """Within a `with`, notes which line of the user's code makes which nodes of the tape.
 
-    Beneath the frame that enters it, lines of libraries count for the line of the user's that
-    called them. It takes the place of this thread's `sys.settrace` function, which is back
-    afterwards. Nodes must keep their indices meanwhile: nothing may be collected, as in a trace.
+    It is for this thread, and for what the frame that enters it calls. Lines of libraries count as
+    the line of the user's code that called them. It takes the place of this thread's `sys.settrace`
+    function, which is restored at the end. Nodes must keep their indices in between: nothing may be
+    collected, as in a trace.
 
     >>> from micrograd_c import Value, tape
     >>> def square(x):

@@ -15,21 +15,21 @@ __all__ = ["debug_nans"]
 
 @contextlib.contextmanager
 def debug_nans() -> Iterator[None]:
-    """FloatingPointError where an operation makes a nan or an infinity out of finite numbers.
+    """Raise FloatingPointError when an operation makes a nan or an infinity out of finite numbers.
 
-    In compiled calls of this thread, mapped ones and derivatives too, it names the line of the
-    function that was compiled: the function is run once more to find it. (Where it cannot, as of a
-    loaded program or a derivative of a derivative, it names the place in the program's listing.) In
-    sweeps over the tape (`backward`, `autograd.grad`, `autograd.jvp`) it names the operation and
-    its operands; all gradients that the sweep reaches are then as they were before it.
+    It is for a `with`, or a decorator, and for this thread. MICROGRAD_C_DEBUG_NANS=1 in the
+    environment turns it on for a whole program. While it is on, calls take several times as long.
 
-    Nans and infinities among the arguments are none of its business, nor are those in what `where`,
-    `take`, `max` or `min` does not choose. A call that is recorded makes its derivatives at once,
-    and they are looked at, too; under `pause()` they are not. Eager operations are not looked at:
-    most raise Python's errors anyway.
+    In compiled calls, mapped calls and derivatives of functions, the error names the line of the
+    function. The function runs once more for that. If that cannot be, as for a loaded program or a
+    derivative of a derivative, the error names the place in the listing of the program. In sweeps
+    over the tape (`backward`, `autograd.grad`, `autograd.jvp`), the error names the operation and
+    its operands; the gradients that the sweep reaches are then as they were before it.
 
-    For a `with`, or as a decorator; `MICROGRAD_C_DEBUG_NANS=1` in the environment is for all of a
-    program. Calls take several times as long while it is on, and as long as ever while it is off.
+    Nans and infinities among the arguments are not errors, nor are those in a branch that `where`,
+    `take`, `max` or `min` does not choose. A call that is recorded computes its derivatives at
+    once, and these are checked, too; under `pause()` they are not. Eager operations are not
+    checked: most of them raise Python's errors anyway.
 
     >>> import micrograd_c as mg
     >>> f = mg.compile(lambda x: 1.0 / x)
@@ -112,7 +112,7 @@ def _place(program: Program, node: int) -> str:
     import inspect
 
     from micrograd_c.lines import line_text
-    from micrograd_c.program import instructions, node_names
+    from micrograd_c.listing import instructions, node_names
 
     names = node_names(program)
     text = next(text for i, _, text in instructions(program, names) if i == node)
@@ -130,7 +130,7 @@ class _Numbers(list[float]):
 
 def _what(graph: Graph, node: int, reverse: bool, values: Any, adjoints: Any) -> str:
     """What a node does, with the numbers of its operands."""
-    from micrograd_c.program import instruction
+    from micrograd_c.listing import instruction
 
     numbers = values.tolist()
     op, lhs, rhs = int(graph.op[node]), int(graph.lhs[node]), int(graph.rhs[node])

@@ -1,7 +1,7 @@
 """micrograd's `nn` module: a small neural network library on top of `Value`.
 
-The same names, signatures and printed forms; a neuron is one `dot` and one activation, where
-micrograd makes a node for every product and sum.
+Names, signatures and printed forms are those of micrograd. A neuron is one `dot` and one
+activation, where micrograd makes a node for every product and sum.
 
 >>> model = MLP(2, [3, 1])
 >>> model
@@ -19,6 +19,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from micrograd_c._core import Value, dot
+
+__all__ = ["MLP", "Layer", "Module", "Neuron"]
+__dir__ = __all__.copy
 
 
 def _size(name: str, n: Any) -> int:
@@ -47,7 +50,23 @@ def _check_inputs(who: Any, neuron: Any, x: Any) -> None:
 
 
 class Module:
-    """Something with parameters."""
+    """The base class of models: a subclass says in `parameters()` what its parameters are.
+
+    >>> class Line(Module):
+    ...     def __init__(self):
+    ...         self.a, self.b = Value(1.0), Value(0.0)
+    ...     def __call__(self, x):
+    ...         return self.a * x + self.b
+    ...     def parameters(self):
+    ...         return [self.a, self.b]
+    >>> line = Line()
+    >>> line(2.0).backward()
+    >>> [p.grad for p in line.parameters()]
+    [2.0, 1.0]
+    >>> line.zero_grad()
+    >>> [p.grad for p in line.parameters()]
+    [0.0, 0.0]
+    """
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to 0."""
@@ -55,15 +74,26 @@ class Module:
             p.grad = 0.0
 
     def parameters(self) -> list[Value]:
-        """The Values to be trained."""
+        """The Values to be trained, a list."""
         return []
 
 
 class Neuron(Module):
-    """The sum of `nin` inputs, weighted, and a bias; through ReLU if `nonlin`.
+    """A neuron: the weighted sum of `nin` inputs and a bias, then ReLU if `nonlin`.
 
-    Weights start uniform in [-1, 1], the bias at 0. Called with other than `nin` inputs (Values or
-    numbers): ValueError, which names the neuron, or the layer that it is called by.
+    Called with a list of `nin` Values or numbers, it returns a Value. `w` is the list of weights,
+    which start uniform in [-1, 1] from `random`; `b` is the bias, which starts at 0.
+
+    TypeError if nin is not an integer or an input is not a real number. ValueError if nin is
+    negative, or if there are more or fewer inputs: it names the neuron, or the layer that calls it.
+
+    >>> neuron = Neuron(2, nonlin=False)
+    >>> for w, x in zip(neuron.w, [2.0, 3.0]):
+    ...     w.data = x
+    >>> neuron([10.0, 100.0]).data
+    320.0
+    >>> len(neuron.parameters())
+    3
     """
 
     def __init__(self, nin: int, nonlin: bool = True) -> None:
@@ -87,7 +117,21 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """`nout` neurons over the same `nin` inputs. A single neuron's output comes without a list."""
+    """A layer: `nout` neurons, each over all of the `nin` inputs.
+
+    Called with a list of `nin` Values or numbers, it returns a list of `nout` Values, or the Value
+    itself if `nout` is 1. Further arguments (`nonlin`) are those of `Neuron`. `neurons` is the list
+    of neurons.
+
+    TypeError if a size is not an integer or an input is not a real number; ValueError if a size is
+    negative, or if there are more or fewer inputs.
+
+    >>> layer = Layer(2, 3)
+    >>> layer
+    Layer of [ReLUNeuron(2), ReLUNeuron(2), ReLUNeuron(2)]
+    >>> len(layer([1.0, -2.0])), len(layer.parameters())
+    (3, 9)
+    """
 
     def __init__(self, nin: int, nout: int, **kwargs: Any) -> None:
         self.neurons = [Neuron(nin, **kwargs) for _ in range(_size("nout", nout))]
@@ -109,7 +153,19 @@ class Layer(Module):
 
 
 class MLP(Module):
-    """Layers of `nouts` neurons each over `nin` inputs, all but the last with ReLU."""
+    """A multi-layer perceptron: over `nin` inputs, a layer for each size in `nouts`.
+
+    All layers but the last end in ReLU. Called with a list of `nin` Values or numbers, it returns
+    what the last layer returns: a list of Values, or one Value if its size is 1. `layers` is the
+    list of layers.
+
+    TypeError if nouts is not a list or tuple, a size is not an integer, or an input is not a real
+    number; ValueError if a size is negative, or if there are more or fewer inputs.
+
+    >>> model = MLP(2, [3, 1])
+    >>> type(model([1.0, -2.0])).__name__, len(model.layers), len(model.parameters())
+    ('Value', 2, 13)
+    """
 
     def __init__(self, nin: int, nouts: list[int]) -> None:
         if not isinstance(nouts, (list, tuple)):

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["SGD", "Adam", "AdamW", "clip_grad_norm_"]
+__dir__ = __all__.copy
 
 
 class _Optimizer:
-    """Parameters, and what an update rule remembers of each.
+    """Parameters, and the moments of each that an update rule keeps.
 
-    Its settings (`lr` and the others) are attributes; assigned at any time, they hold from the next
-    step on, which checks them.
+    The settings (`lr` and the others) are attributes. The next step checks what was assigned.
     """
 
     _moment_names: ClassVar[tuple[str, ...]]
@@ -53,14 +53,25 @@ class _Optimizer:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
-        """Set the gradient of every parameter to 0."""
+        """Set the gradient of every parameter to 0.
+
+        >>> w = Value(1.0)
+        >>> w.grad = 2.0
+        >>> SGD([w]).zero_grad()
+        >>> w.grad
+        0.0
+        """
         _core.zero_grad(self._params)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of the settings and of what the update rule remembers: plain numbers and arrays.
+        """A copy of the settings and of the moments that the update rule keeps, as a dict.
 
-        kind: the class's name; step: how often the moments have been updated; the settings; and the
-        moments, each an array of float64 with a number a parameter.
+        'kind' is the name of the class, 'step' how often the moments have been updated. Then come
+        the settings (numbers), and the moments: arrays of float64, one number for each parameter.
+
+        >>> state = SGD([Value(1.0)], lr=0.25).state_dict()
+        >>> state["kind"], state["step"], state["lr"], state["momentum_buffer"].tolist()
+        ('SGD', 0, 0.25, [0.0])
         """
         return {
             "kind": type(self).__name__,
@@ -70,9 +81,18 @@ class _Optimizer:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave, here or in an optimiser of the same kind and size.
+        """Take over the settings and moments that `state_dict` returned.
 
-        ValueError names what differs or is damaged; nothing has changed then.
+        state_dict: of an optimiser of this class, with as many parameters.
+
+        ValueError if it is of another class or size, or damaged. The message says where, and
+        nothing has changed then.
+
+        >>> state = SGD([Value(1.0)], lr=0.25).state_dict()
+        >>> optimizer = SGD([Value(2.0)])
+        >>> optimizer.load_state_dict(state)
+        >>> optimizer.lr
+        0.25
         """
         import numpy as np
 
@@ -103,10 +123,14 @@ class _Optimizer:
 
 
 class SGD(_Optimizer):
-    """Gradient descent, with momentum if wanted: torch.optim.SGD.
+    """Gradient descent, with momentum if it is not 0. The update rule is that of torch.optim.SGD.
 
-    params: any iterable of distinct leaves. TypeError if one is not a Value; ValueError if there is
-    none, one comes twice or is the result of an operation, and for settings out of their range.
+    params: an iterable of distinct leaves. The settings lr, momentum, dampening, weight_decay and
+    nesterov are attributes; one that is assigned holds from the next step on.
+
+    TypeError if a parameter is not a Value or a setting is not a number. ValueError if there are no
+    parameters, if one comes twice or is the result of an operation, or if a setting is out of its
+    range.
 
     >>> w = Value(1.0)
     >>> optimizer = SGD([w], lr=0.25)
@@ -146,15 +170,29 @@ class SGD(_Optimizer):
         }
 
     def step(self) -> None:
-        """Update every parameter by its gradient: all of them or, on an error, none."""
+        """Update every parameter by its gradient.
+
+        TypeError or ValueError if a setting is not a number in its range: nothing has changed then.
+
+        >>> w = Value(1.0)
+        >>> w.grad = 2.0
+        >>> SGD([w], lr=0.25).step()
+        >>> w.data
+        0.5
+        """
         _core.sgd_step(self._params, self._updates, *self._moments.values(), **self._settings())
 
 
 class Adam(_Optimizer):
-    """Steps scaled by running averages of the gradient and its square: torch.optim.Adam.
+    """Adam: steps scaled by running averages of the gradient and of its square.
 
-    params: any iterable of distinct leaves. TypeError if one is not a Value; ValueError if there is
-    none, one comes twice or is the result of an operation, and for settings out of their range.
+    The update rule is that of torch.optim.Adam (D. P. Kingma and J. Ba, "Adam: A Method for
+    Stochastic Optimization", 2015). params: an iterable of distinct leaves. The settings lr, betas,
+    eps and weight_decay are attributes; one that is assigned holds from the next step on.
+
+    TypeError if a parameter is not a Value or a setting is not a number. ValueError if there are no
+    parameters, if one comes twice or is the result of an operation, or if a setting is out of its
+    range.
 
     >>> w = Value(1.0)
     >>> optimizer = Adam([w], lr=0.25)
@@ -195,7 +233,16 @@ class Adam(_Optimizer):
         }
 
     def step(self) -> None:
-        """Update every parameter by its gradient: all of them or, on an error, none."""
+        """Update every parameter by its gradient.
+
+        TypeError or ValueError if a setting is not a number in its range: nothing has changed then.
+
+        >>> w = Value(1.0)
+        >>> w.grad = 2.0
+        >>> Adam([w], lr=0.25).step()
+        >>> round(w.data, 6)
+        0.75
+        """
         _core.adam_step(
             self._params,
             self._updates,
@@ -206,7 +253,10 @@ class Adam(_Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weights that decay by themselves, not through the gradient: torch.optim.AdamW.
+    """Adam whose weights decay by themselves, not through the gradient.
+
+    The update rule is that of torch.optim.AdamW (I. Loshchilov and F. Hutter, "Decoupled Weight
+    Decay Regularization", 2019). Arguments, attributes and errors are those of `Adam`.
 
     >>> w = Value(1.0)
     >>> optimizer = AdamW([w], lr=0.5, weight_decay=0.5)
@@ -229,10 +279,13 @@ class AdamW(Adam):
 
 
 def clip_grad_norm_(parameters: Iterable[Value], max_norm: float) -> float:
-    """Scale the gradients so that their L2 norm, taken together, is at most max_norm.
+    """Scale the gradients so that the L2 norm of all of them together is at most max_norm.
 
-    Returns the norm as it was. As in torch.nn.utils, a norm that is not finite is no error: the
-    gradients become 0 or nan, and the norm returned tells. ValueError if max_norm is negative.
+    parameters: an iterable of Values. Returns the norm before. As in torch.nn.utils, a norm that is
+    not finite is no error: the gradients become 0 or nan, and the norm that is returned shows it.
+
+    TypeError if a parameter is not a Value or max_norm is not a number; ValueError if max_norm is
+    negative.
 
     >>> a, b = Value(0.0), Value(0.0)
     >>> a.grad, b.grad = 3.0, 4.0

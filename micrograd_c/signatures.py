@@ -15,14 +15,27 @@ _Signature = tuple[Any, ...]
 
 
 class Argument(NamedTuple):
-    """An argument of a program."""
+    """What an argument of a program is.
 
-    name: Any  # as `argument_name` takes it
+    name: its name, or (names of the parameters, its position among them)
+    spec: its signature, in an internal form
+    first: the number of the first of its inputs
+    count: how many inputs (numbers) it has
+    integers: whether there are integers among them
+    text: its signature as people write structures
+
+    >>> import micrograd_c as mg
+    >>> argument = mg.compile(lambda x: x[0] * x[1]).program([1.0, 2.0]).arguments[0]
+    >>> argument.first, argument.count, argument.integers, argument.text
+    (0, 2, False, '[float, float]')
+    """
+
+    name: Any
     spec: _Signature
-    first: int  # the number of its first input
-    count: int  # type: ignore[assignment]  # of its inputs; hides tuple.count
-    integers: bool  # whether there are integers among them
-    text: str  # the signature, as errors and warnings write it
+    first: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
+    integers: bool
+    text: str
 
 
 def argument_name(argument: Any) -> str:

@@ -17,3 +17,4 @@ from micrograd_c._core import tape_live as live
 from micrograd_c._core import tape_size as size
 
 __all__ = ["allocated", "bytes", "collect", "live", "size"]
+__dir__ = __all__.copy

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from micrograd_c._core import Reference, StaleTraceError, Traced, Value
 from micrograd_c._graph import OP_NAMES
 from micrograd_c.lines import record_lines
-from micrograd_c.program import CAPTURED, CONSTANT, FIRST_NARY, INPUT
+from micrograd_c.listing import CAPTURED, CONSTANT, FIRST_NARY, INPUT
 
 
 class Recording(NamedTuple):
@@ -21,9 +21,9 @@ class Recording(NamedTuple):
 def recording_of(run: Traced, references: list[Reference], lines: record_lines) -> Recording:
     """A trace in a form that can be compared with another.
 
-    Operands are named for what they are, so that one captured Value more does not make all that
-    follows another operation: an input's number, a captured Value, the element of an array, or the
-    number of an operation in its order.
+    An operand is the number of an input, a captured Value, the element of an array, or the number
+    of an operation in the order of operations. So one captured Value more does not change the
+    operands of all later operations.
     """
     element = {
         value: f"{reference.name}, element {place}"

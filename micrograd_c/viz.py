@@ -15,19 +15,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micrograd_c._core import Program, Value
-from micrograd_c.program import (
-    CAPTURED,
-    INPUT,
-    instructions,
-    node_names,
-    shortened,
-    write_whole,
-)
+from micrograd_c.files import write_whole
+from micrograd_c.listing import CAPTURED, INPUT, instructions, node_names, shortened
 
 if TYPE_CHECKING:
     import graphviz
 
 __all__ = ["draw_dot", "explore", "trace"]
+__dir__ = __all__.copy
 
 TERMS = 4  # of an instruction of a program that are written out; all have their edges
 NOTEBOOK_NODES = 200  # nobody can read a picture of more
@@ -38,9 +33,10 @@ EXPLORE_LABELLED = 60  # edges, up to which each has room for its partial
 
 
 def trace(root: Any) -> tuple[set[Any], set[tuple[Any, Any]]]:
-    """The nodes that `root` depends on, itself included, and the edges (operand, result).
+    """The nodes that `root` depends on, with itself, and the edges between: (operand, result).
 
-    Both are sets: a Value used twice by one operation gives one edge.
+    Returns two sets. A Value that one operation uses twice gives one edge. TypeError if root is
+    not a Value.
 
     >>> from micrograd_c import Value
     >>> a = Value(3.0)
@@ -62,25 +58,29 @@ def draw_dot(
     partials: bool = False,
     tangent: Any = None,
 ) -> graphviz.Digraph:
-    """The graph that led to `root`: a box (label, data, grad) a Value, an oval an operation.
+    """Draw the graph that led to `root`: a box (label, data, grad) for each Value.
 
-    With `partials`, each edge from an operand shows the derivative of the operation by it, and an
-    operand used twice has two edges; a `?` where only a `_backward` of the user's own knows.
+    An oval before the box is the operation that made the Value.
 
-    With `tangent`, a Value, each box shows the derivative of its Value by that one (forward mode)
-    in place of grad, which is the derivative of the root by each Value (reverse mode).
+    partials=True writes on each edge from an operand the derivative of the operation by it. An
+    operand that is used twice then has two edges. A `?` stands for a derivative that only a
+    `_backward` of your own knows.
 
-    Of a Program: a box an instruction (name, operation), an input, a constant and a captured Value,
-    this one as it stands at the moment. Long sums are shortened, but have all their edges.
+    tangent, a Value, shows in each box the derivative of its Value by that one (forward mode). It
+    takes the place of grad, which is the derivative of the root by each Value (reverse mode).
 
-    `format` is what a picture is rendered as (svg, png, pdf, ...), `rankdir` the direction in
-    which it is read: LR, TB, RL or BT. The result shows itself in a notebook; its `.render(path)`
-    writes a file, its `.source` is the text in DOT, the same in every run.
+    root may be a Program: there is a box for each instruction (name, operation), for each input and
+    constant, and for each captured Value with its present number. Long sums are shortened, but have
+    all their edges.
 
-    Raises ImportError without the graphviz package; ValueError for an unknown format or rankdir,
-    and where `tangent` meets an operation whose partials are unknown; TypeError if either is asked
-    of a Program or of Values without `_local_grads`, such as micrograd's. Rendering raises
-    graphviz.ExecutableNotFound without the dot program.
+    format is the format of the picture (svg, png, pdf, ...), rankdir the direction to read it in:
+    LR, TB, RL or BT. The result is a `graphviz.Digraph`: it shows itself in a notebook,
+    `.render(path)` writes a file, and `.source` is the text in DOT.
+
+    ImportError without the graphviz package. ValueError for an unknown format or rankdir, or if
+    `tangent` meets an operation whose partial derivatives are unknown. TypeError if `partials` or
+    `tangent` is given for a Program, or for Values without `_local_grads`, for example
+    micrograd's. Rendering raises graphviz.ExecutableNotFound without the dot program.
 
     >>> from micrograd_c import Value
     >>> print(draw_dot(Value(2.0, label="a").exp()).source)  # doctest: +NORMALIZE_WHITESPACE
@@ -130,18 +130,18 @@ def draw_dot(
 
 
 def explore(root: Value, path: str | os.PathLike[str] = "graph.html") -> str:
-    """Write a page that steps through the graph that led to `root`; returns its path.
+    """Write an HTML page that steps through the graph that led to `root`; returns its path.
 
-    The page shows, node by node, forward and back, how the numbers are computed, then forward mode
-    (the derivative of each node by an input that one chooses) and reverse mode (the derivative of
-    the root by each node, which `backward` adds to `grad`), with the term of the chain rule written
-    out. It is one file that loads nothing else. It shows the numbers as they stand; the graph is
-    left as it is.
+    The page steps through three things, node by node, forward and back: how the numbers are
+    computed; forward mode (the derivative of each node by an input that you choose); and reverse
+    mode (the derivative of the root by each node, which `backward` adds to `grad`). It writes out
+    each term of the chain rule. It is one file that loads nothing else. It shows the present
+    numbers; the graph stays as it is.
 
-    Raises TypeError if `root` is not a Value; ValueError if its graph has more than 200 nodes or
-    600 edges, or an operation whose partials only a `_backward` of the user's own knows; OSError
-    where the file cannot be written, which then is as before; ImportError without the graphviz
-    package and graphviz.ExecutableNotFound without the dot program, which places the nodes.
+    TypeError if `root` is not a Value. ValueError if its graph has more than 200 nodes or 600
+    edges, or an operation whose partial derivatives only a `_backward` of your own knows. OSError
+    if the file cannot be written; a file of this name is then as before. ImportError without the
+    graphviz package, graphviz.ExecutableNotFound without the dot program, which places the nodes.
 
     >>> import pathlib, tempfile
     >>> a, b = Value(2.0, label="a"), Value(1.0, label="b")

@@ -31,7 +31,7 @@ ASKED = dict(
     argument_name='signatures', spec_text='signatures', arguments_of='signatures', end_of='signatures',
     integer_inputs='signatures',
     outside='outside', recording_of='verify', compare='verify', call_error='nans', sweep_error='nans',
-    parameter_names='program', check='program', listing='program', save='program', _repr_svg='viz',
+    parameter_names='compiling', check='compiling', listing='listing', save='files', _repr_svg='viz',
     Array='arrays', of_ufunc='functions',
 )
 

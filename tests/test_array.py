@@ -522,7 +522,7 @@ def test_elements_that_are_assigned():
         (lambda a: a.sum(axis="x"), TypeError, None),
         (lambda a: a[:0].mean(), ValueError, "no mean"),
         (lambda a: a.item(), ValueError, None),
-        (lambda a: a.backward([1.0, 2.0]), ValueError, r"head must have shape \(2, 2\)"),
+        (lambda a: a.backward([1.0, 2.0]), ValueError, r"head_gradient must have shape \(2, 2\)"),
         (lambda a: a.backward(a), TypeError, "real number, not Value"),
     ],
 )

@@ -197,7 +197,7 @@ def test_bools_are_not_mapped(how, bools):
 @pytest.mark.parametrize("argnums", ["x", None, 1.5, (0, "x")])
 def test_argnums_that_are_no_integers(argnums):
     function = mg.compile(lambda x: x * x)
-    message = f"argnums must be an integer or a tuple of such, not {argnums!r}"
+    message = f"argnums must be an integer or a tuple of integers, not {argnums!r}"
     says(lambda: function.grad(1.0, argnums=argnums), TypeError, message)
 
 

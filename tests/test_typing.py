@@ -50,6 +50,16 @@ x[0].backward()
 (x @ x).backward()
 x.sum().backward()
 
+f: mg.Function = mg.compile(lambda x: x * x)
+by_argument: mg.Gradient = f.grad
+derivative: mg.Derivative = mg.grad(f)
+program: mg.Program = f.program(2.0)
+graph: mg.Graph = program.graph
+argument: mg.Argument = program.arguments[0]
+scope: mg.autograd.Scope = mg.no_grad()
+model = mg.nn.MLP(2, [1])
+mg.optim.SGD(model.parameters()).zero_grad()
+
 number: float = v.item() + x.item(0)
 numbers: NDArray[np.float64] = x.values + x.grad + x.asnumpy() + v.asnumpy()
 """

@@ -24,7 +24,7 @@ def as_it_stands():
 
 def swapped():
     """The script on micrograd_c's Value."""
-    from micrograd_c.dropin import compile_swapped
+    from micrograd_c.swap import compile_swapped
 
     return run(compile_swapped(SCRIPT.read_bytes(), str(SCRIPT), "Value"))
 

@@ -34,12 +34,19 @@ def get_isa():
     """The instruction set that programs run with: 'baseline', 'avx2' or 'avx512'.
 
     The best one that the processor has, unless MICROGRAD_C_ISA names another when the module is loaded.
+
+    >>> get_isa() in ('baseline', 'avx2', 'avx512')
+    True
     """
     return engine.isa.decode()
 
 
 def get_num_threads():
-    """How many threads mapped calls (`f.mean`, `f.sum`, `f.map`) of programs share their samples among."""
+    """How many threads share the samples of a mapped call (`f.mean`, `f.sum`, `f.map`); 1 at first.
+
+    >>> get_num_threads()
+    1
+    """
     return thread_count
 
 

@@ -7,22 +7,29 @@
 # long as the arrays they were taken from.
 
 Graph = namedtuple('Graph', 'op lhs rhs data edges outputs', module=__name__)
-Graph.__doc__ = """What a program computes: nodes, operands before what uses them. Node 0 is the constant 1.
+Graph.__doc__ = """What a program computes, as arrays: nodes, each after its operands. Node 0 is the constant 1.
 
-    op        uint8[n]    what the node computes: an index of OP_NAMES
-    lhs, rhs  int32[n]    its operands (of a unary operation twice the same); of a node with edges: the first
-                          edge and how many; of a leaf: its kind (0 constant, 1 input, 2 captured) and number
-    data      float64[n]  the number of a constant, else 0
-    edges     int32[m]    operands
-    outputs   int32[k]    the node of each result
+    op: uint8[n], what each node computes, an index of OP_NAMES; 0 for a leaf
+    lhs, rhs: int32[n], the two operands, or one operand twice; for a node with edges, the first edge and the number
+        of edges; for a leaf, its kind (0 constant, 1 input, 2 captured) and which one it is
+    data: float64[n], the number of a constant, else 0
+    edges: int32[m], the operands of nodes with edges
+    outputs: int32[k], the node of each result
 
-The arrays are not to be changed. Nodes with edges:
+The arrays must not be changed. Nodes with edges:
 
     dot    (x, y, x, y, ...): the sum of the products x*y; a last, odd edge, the addend, is added.
            A plain term of the sum is the pair (0, x)
     where  (test, a, b): a where test > 0, else b; no derivative by the test
     take   (index, row, row, ...): the row of that number, from the end if it is negative; the index is an input
-    plain  (x): the same number, without a derivative
+    plain  (x): the number x, without a derivative
+
+    >>> import micrograd_c as mg
+    >>> graph = mg.compile(lambda x: x * x).program(3.0).graph
+    >>> type(graph) is mg.Graph
+    True
+    >>> int(graph.op[graph.outputs[0]]) == OP_NAMES.index('mul')
+    True
 """
 
 OP_NAMES = tuple([OP_INFO[op].name.decode() for op in range(OP_COUNT)])

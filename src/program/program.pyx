@@ -18,10 +18,20 @@ cdef class Callable:
         return samples_of(args, keywords, self.names_of())
 
     def mean(self, /, *args, **keywords):
-        """The mean of the results over samples, as Values with its gradient.
+        """The mean of the results over samples: Values, which carry the gradient of the mean.
 
-        Arrays and lists are mapped over their first axis, of one length n > 0 (else ValueError); numbers,
-        Values and what `shared` marks are the same for all samples; a dict is mapped value by value.
+        Arrays and lists are mapped over their first axis, whose length is the number of samples. Numbers, Values
+        and arguments marked with `shared` belong to every sample. A dict is mapped value by value.
+
+        ValueError if lengths differ or there is no sample.
+
+        >>> import micrograd_c as mg
+        >>> w = Value(3.0)
+        >>> f = mg.compile(lambda x: w * x)
+        >>> loss = f.mean([1.0, 2.0])
+        >>> loss.backward()
+        >>> loss.data, w.grad
+        (4.5, 1.5)
         """
         cdef Samples samples = self.take_samples(args, keywords)
         if samples.count == 0:
@@ -29,16 +39,29 @@ cdef class Callable:
         return reduced(self.program_of(samples.one, samples), samples, 1.0 / samples.count)
 
     def sum(self, /, *args, **keywords):
-        """The sum of the results over samples, as Values with its gradient; 0 for none. Arguments: see `mean`."""
+        """The sum of the results over samples: Values, which carry the gradient of the sum; 0 without samples.
+
+        Arrays and lists are mapped over their first axis, whose length is the number of samples (ValueError if
+        lengths differ). Numbers, Values and arguments marked with `shared` belong to every sample.
+
+        >>> import micrograd_c as mg
+        >>> mg.compile(lambda x: x * x).sum([1.0, 2.0]).data
+        5.0
+        """
         cdef Samples samples = self.take_samples(args, keywords)
         if samples.unknown:
             return Value(0)
         return reduced(self.program_of(samples.one, samples), samples, 1)
 
     def map(self, /, *args, **keywords):
-        """The results for every sample, as arrays with a leading axis: numbers alone, no gradient.
+        """The results for every sample: float arrays with one more axis in front, the samples. No gradient.
 
-        Arguments: see `mean`.
+        Arrays and lists are mapped over their first axis, whose length is the number of samples (ValueError if
+        lengths differ). Numbers, Values and arguments marked with `shared` belong to every sample.
+
+        >>> import micrograd_c as mg
+        >>> mg.compile(lambda x: x * x).map([1.0, 2.0, 3.0]).tolist()
+        [1.0, 4.0, 9.0]
         """
         cdef Samples samples = self.take_samples(args, keywords)
         if samples.unknown:
@@ -48,23 +71,52 @@ cdef class Callable:
 
     @property
     def grad(self):
-        """The derivative by arguments: `f.grad(x, y, argnums=0)`; mapped: `f.grad.mean(...)`, `.sum`, `.map`.
+        """The derivative by arguments, a `Gradient`: `f.grad(x, y, argnums=0)`.
 
-        argnums: which positional argument, or a tuple of them; they must be made of floats (TypeError). The
-        result has the structure of the argument, as NumPy numbers and arrays; nothing is on the tape.
-        `.map` gives the gradient of each sample, with a leading axis; `.mean` and `.sum` that of
-        the mean or the sum.
+        argnums: the number of a positional argument, or a tuple of numbers. The result has the structure of the
+        argument, as NumPy numbers and arrays. Nothing is recorded on the tape. `f.grad.map(X, Y)` gives the
+        gradient of each sample, `f.grad.mean(X, Y)` and `f.grad.sum(X, Y)` those of the mean and the sum.
+
+        TypeError if the result is not one number or an argument is not made of floats.
+
+        >>> import micrograd_c as mg
+        >>> f = mg.compile(lambda x, y: x * x * y)
+        >>> float(f.grad(3.0, 2.0)), [float(d) for d in f.grad(3.0, 2.0, argnums=(0, 1))]
+        (12.0, [12.0, 9.0])
         """
         return Gradient(self, False)
 
     @property
     def value_and_grad(self):
-        """The same as `grad`, as pairs of the value and its derivative."""
+        """The value and its derivative by arguments, as a pair: `f.value_and_grad(x, y, argnums=0)`.
+
+        argnums: the number of a positional argument, or a tuple of numbers. The derivative has the structure of
+        the argument, as NumPy numbers and arrays. Nothing is recorded on the tape. `.map`, `.mean` and `.sum` take
+        many samples, as those of `f.grad` do, and return pairs as well.
+
+        TypeError if the result is not one number or an argument is not made of floats.
+
+        >>> import micrograd_c as mg
+        >>> [float(x) for x in mg.compile(lambda x: x**3).value_and_grad(2.0)]
+        [8.0, 12.0]
+        """
         return Gradient(self, True)
 
 
 cdef class Gradient:
-    """The derivative of a compiled function. See `grad` there."""
+    """The derivative of a compiled function or a program by its arguments: `f.grad` or `f.value_and_grad`.
+
+    Called with the arguments of the function and argnums, the number of a positional argument or a tuple of numbers
+    (0 at first), it returns the derivative in the structure of that argument: NumPy numbers and arrays. That of
+    `value_and_grad` returns pairs (value, derivative).
+
+    TypeError if the result is not one number or an argument is not made of floats.
+
+    >>> import micrograd_c as mg
+    >>> f = mg.compile(lambda x, y: x * x * y)
+    >>> float(f.grad(3.0, 2.0)), float(f.grad(3.0, 2.0, argnums=1))
+    (12.0, 9.0)
+    """
     cdef Callable of
     cdef bint with_value
 
@@ -81,7 +133,16 @@ cdef class Gradient:
         return self.finish(value_and_gradient(self.of.program_of(inputs, None), inputs, argnums, False))
 
     def mean(self, /, *args, argnums=0, **keywords):
-        """Of the mean over samples."""
+        """The derivative of the mean over samples, in the structure of the argument.
+
+        Arguments are mapped as in `f.mean`. By an argument that is mapped, it has one more axis in front, the
+        samples. ValueError if lengths differ or there is no sample.
+
+        >>> import micrograd_c as mg
+        >>> f = mg.compile(lambda w, x: w * x)
+        >>> float(f.grad.mean(3.0, [1.0, 2.0]))
+        1.5
+        """
         cdef Samples samples = self.of.take_samples(args, keywords)
         if samples.count == 0:
             raise ValueError(f'argument {python.argument_name(samples.counted)} has no samples: there is no mean')
@@ -89,20 +150,61 @@ cdef class Gradient:
         return self.finish(reduced_value_and_gradient(program, samples, argnums, 1.0 / samples.count))
 
     def sum(self, /, *args, argnums=0, **keywords):
-        """Of the sum over samples."""
+        """The derivative of the sum over samples, in the structure of the argument.
+
+        Arguments are mapped as in `f.sum`. By an argument that is mapped, it has one more axis in front, the
+        samples. ValueError if lengths differ.
+
+        >>> import micrograd_c as mg
+        >>> f = mg.compile(lambda w, x: w * x)
+        >>> float(f.grad.sum(3.0, [1.0, 2.0]))
+        3.0
+        """
         cdef Samples samples = self.of.take_samples(args, keywords)
         return self.finish(reduced_value_and_gradient(self.of.program_of(samples.one, samples), samples, argnums, 1))
 
     def map(self, /, *args, argnums=0, **keywords):
-        """Of every sample, with a leading axis."""
+        """The derivative of each sample: arrays with one more axis in front, the samples.
+
+        Arguments are mapped as in `f.map`. ValueError if lengths differ.
+
+        >>> import micrograd_c as mg
+        >>> f = mg.compile(lambda w, x: w * x)
+        >>> f.grad.map(3.0, [1.0, 2.0]).tolist()
+        [1.0, 2.0]
+        """
         cdef Samples samples = self.of.take_samples(args, keywords)
         return self.finish(mapped_value_and_gradient(self.of.program_of(samples.one, samples), samples, argnums))
 
 
 cdef class Program(Callable):
-    """A traced function for one signature: an immutable graph, and the Values that it captured.
+    """A function traced for one signature of its arguments: an immutable graph, and the Values that it captured.
 
-    Called like the function it was traced from, for arguments of the same signature (else ValueError).
+    It is made by `f.program(...)` and `load`, and called as the function that it was traced from. ValueError if the
+    arguments have another signature. `print` shows its instructions. A signature is the structure and shapes of
+    arguments, and which numbers are integers.
+
+    graph: the instructions, a `Graph`
+    captured: a tuple of the Values that it reads at each call, besides its arguments
+    arguments: a tuple, an `Argument` for each argument
+    names: the names of the parameters, as far as known
+    spec, result_spec: the signatures of the arguments and of the result, in an internal form
+    baked: the integers that belong to the signature, {number of the input: integer}
+    optimize: whether passes have simplified the graph
+    derived: the programs of its derivatives, as far as they have been made
+    made_from: (function, signature, graph, weak reference to the instance that the function is a method of), as
+        traced; None stands for the function if the program was loaded
+
+    >>> import micrograd_c as mg
+    >>> w = Value(3.0, label='w')
+    >>> program = mg.compile(lambda x: (w * x).tanh()).program(2.0)
+    >>> print(program)
+    Program (float): 1 inputs, 1 captured, 2 instructions, 1 outputs
+      %0 = w * x
+      %1 = tanh(%0)
+      return %1
+    >>> program(0.0).data, program.captured == (w,), program.names
+    (0.0, True, ('x',))
     """
     cdef readonly object graph          # a Graph
     cdef readonly tuple captured        # Values, read at each call
@@ -122,7 +224,7 @@ cdef class Program(Callable):
     cdef int32_t *indices               # of the captured Values, see locate
     cdef Py_ssize_t located             # tape.renumbered when they were read; -1: to be read anew
     cdef dict chosen                    # what chosen_arguments found, by argnums
-    cdef readonly dict derived          # programs made of this one, see transform.py
+    cdef readonly dict derived          # programs made of this one, see derivatives.py
     cdef bytes none                     # a mask of no inputs
     cdef dict codes
     cdef Code plain                     # for one sample, derivatives by the captured alone
@@ -161,23 +263,43 @@ cdef class Program(Callable):
 
     @property
     def inputs(self):
-        """The number of inputs: the numbers among the arguments."""
+        """How many numbers the arguments hold.
+
+        >>> import micrograd_c as mg
+        >>> mg.compile(lambda x, y: x[0] * y).program([1.0, 2.0], 3.0).inputs
+        3
+        """
         return self.input_count
 
     @property
     def outputs(self):
-        """The number of results."""
+        """How many numbers the result holds.
+
+        >>> import micrograd_c as mg
+        >>> mg.compile(lambda x: [x, x * x]).program(2.0).outputs
+        2
+        """
         return len(self.graph.outputs)
 
     @property
     def memory(self):
-        """Bytes a sample, of values and adjoints, where all inputs vary."""
+        """The bytes that one sample needs for values and adjoints, if all inputs differ from sample to sample.
+
+        >>> import micrograd_c as mg
+        >>> mg.compile(lambda x: x.exp()).program(2.0).memory % 16
+        0
+        """
         cdef Code code = code_for(self, bytes([1]) * self.input_count, bytes([1]) * self.input_count, True, True)
         return 2 * sizeof(double) * (code.varying.slots or code.uniform.slots)
 
     @property
     def ops(self):
-        """How many instructions there are of each operation: a dict, by name."""
+        """How many instructions there are of each operation: {name: count}.
+
+        >>> import micrograd_c as mg
+        >>> mg.compile(lambda x: (x * x).exp()).program(2.0).ops
+        {'mul': 1, 'exp': 1}
+        """
         import numpy
         counts = numpy.bincount(self.graph.op, minlength=OP_COUNT).tolist()
         return {OP_INFO[op].name.decode(): counts[op] for op in range(1, OP_COUNT) if counts[op]}
@@ -193,9 +315,19 @@ cdef class Program(Callable):
         return python._repr_svg(self)
 
     def save(self, path):
-        """Write the program to a file, an .npz of plain arrays; captured Values as their numbers.
+        """Write the program to a file, an .npz of plain arrays, which `load` reads.
 
-        TypeError if its signature has dict keys other than strings and numbers. See `micrograd_c.load`.
+        path: a str, bytes or os.PathLike. Of captured Values the numbers are written. The file is written in
+        full or not at all.
+
+        TypeError if an argument or result is a dict with keys other than strings and numbers; OSError if the
+        file cannot be written.
+
+        >>> import micrograd_c as mg, pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / 'double.npz'
+        >>> mg.compile(lambda x: 2 * x).program(1.0).save(file)
+        >>> mg.load(file)(4.0).data
+        8.0
         """
         if self.guards is not None:
             self.guards.read()
@@ -370,9 +502,23 @@ cdef class Traces:
 
 
 cdef class Function(Callable):
-    """A function that is traced once for each signature of its arguments, and from then on replayed.
+    """A compiled function, as `compile` returns it: traced once for each signature of its arguments, then replayed.
 
-    See `micrograd_c.compile`.
+    Called with arguments of the function, for one sample. Arguments and results are numbers, Values, arrays, and
+    lists, tuples and dicts of them. `map`, `mean` and `sum` take many samples. A signature is the structure and
+    shapes of the arguments, and which numbers are integers.
+
+    TraceError if the function needs the number of a Value that may change.
+
+    optimize: whether passes simplify the graphs
+    verify: whether the function also runs at each call, and is compared with its program
+
+    >>> import micrograd_c as mg
+    >>> f = mg.compile(lambda x: x * x)
+    >>> type(f) is mg.Function, f.optimize, f.verify
+    (True, True, False)
+    >>> f(3.0).data
+    9.0
     """
     cdef object function
     cdef readonly bint optimize
@@ -475,24 +621,50 @@ cdef class Function(Callable):
 
     @property
     def programs(self):
-        """The programs that there are, a tuple, in the order of their tracing."""
+        """The programs that have been traced and are kept, a tuple, in the order of their tracing.
+
+        >>> import micrograd_c as mg
+        >>> f = mg.compile(lambda x: x * x)
+        >>> _ = f(3.0), f(4.0), f(5)
+        >>> len(f.programs)  # for a float, and for the integer 5
+        2
+        """
         return tuple(self.traces.programs)
 
     def clear(self):
-        """Forget all programs: the next call traces anew. Of a method, those of all instances."""
+        """Forget all programs, so that the next call traces the function anew. For a method, those of all instances.
+
+        >>> import micrograd_c as mg
+        >>> f = mg.compile(lambda x: x * x)
+        >>> _ = f(3.0)
+        >>> f.clear()
+        >>> f.programs
+        ()
+        """
         self.traces.clear()
         for _, traces in list(self.methods.values()):
             (<Traces> traces).clear()
 
     def program(self, /, *args, **keywords):
-        """The program for these arguments, of one sample; traced if need be."""
+        """The `Program` that a call with these arguments replays. The function is traced if there is none.
+
+        >>> import micrograd_c as mg
+        >>> f = mg.compile(lambda x: x * x)
+        >>> f.program(3.0) is f.program(4.0)
+        True
+        """
         return self.program_of(inputs_of(args, keywords, self.names), None)
 
     def check(self, /, *args, **keywords):
-        """Call the function eagerly, and the program that a call with these arguments replays; the largest difference.
+        """The largest difference between the program for these arguments and the function, called eagerly.
 
-        Of values and of derivatives by all captured Values and floats among the arguments, each difference
-        relative to the eager number where that is above 1. Gradients on the tape stay as they are.
+        Compared are the values of the results and their derivatives by all captured Values and all floats among
+        the arguments. A difference is relative to the eager number if that is above 1. Gradients on the tape stay
+        as they are.
+
+        >>> import micrograd_c as mg
+        >>> mg.compile(lambda x: x.exp() * x).check(2.0) < 1e-12
+        True
         """
         return python.check(self, args, keywords)
 

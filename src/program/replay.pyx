@@ -299,7 +299,7 @@ def chosen_arguments(Program program, argnums):
         except IndexError:
             raise ValueError(f'argnums={argnums!r}: there are {len(positional)} positional arguments') from None
         except TypeError:
-            raise TypeError(f'argnums must be an integer or a tuple of such, not {argnums!r}') from None
+            raise TypeError(f'argnums must be an integer or a tuple of integers, not {argnums!r}') from None
         if argument.integers or not argument.count and all([item[0] != 'a' for item in argument.spec]):
             raise TypeError(f'argument {python.argument_name(argument.name)} must be made of floats to be'
                             f' differentiated by, not {argument.text}')

@@ -299,12 +299,16 @@ cdef int take_result_apart(object x, list spec, list leaves, int depth) except -
 # --------------------------------------------------------------------------------------- many samples
 
 class shared:
-    """Marks an argument of `f.mean`, `f.sum` or `f.map` as the same for all samples.
+    """Marks an argument of `f.mean`, `f.sum` or `f.map` that belongs to every sample, and is not mapped.
+
+    value: the argument itself
 
     >>> import numpy, micrograd_c as mg
     >>> f = mg.compile(lambda w, x: mg.dot(w, x))
     >>> f.map(mg.shared(numpy.array([1.0, 2.0])), numpy.array([[1.0, 1.0], [3.0, 4.0]])).tolist()
     [3.0, 11.0]
+    >>> mg.shared(2.0).value
+    2.0
     """
     __slots__ = ('value',)
 

@@ -90,16 +90,33 @@ cdef class Scope:
 # --------------------------------------------------------------------------------------------- tracing
 
 class TraceError(Exception):
-    """A function being compiled asked for what a replay of its trace could not honour.
+    """A function that is being compiled asked for something that a replay cannot repeat.
 
-    The message names the line of the function and what to write instead.
+    Mostly that is the number of a Value that depends on an argument. The message names the line of the function
+    and what to write instead.
+
+    >>> import micrograd_c as mg
+    >>> f = mg.compile(lambda x: x if x > 0 else -x)
+    >>> try:
+    ...     f(2.0)
+    ... except mg.TraceError:
+    ...     print('write mg.where(x, x, -x)')
+    write mg.where(x, x, -x)
     """
 
 
 class StaleTraceError(TraceError):
-    """A compiled function with verify=True no longer does what it did when it was traced.
+    """A function compiled with verify=True no longer does what it did when it was traced.
 
     The message names the first operation that differs, and its line.
+
+    >>> import random, micrograd_c as mg
+    >>> f = mg.compile(lambda x: x * random.random(), verify=True)
+    >>> try:
+    ...     f(2.0), f(2.0)
+    ... except mg.StaleTraceError:
+    ...     print('pass the random number as an argument')
+    pass the random number as an argument
     """
 
 

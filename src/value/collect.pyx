@@ -103,7 +103,7 @@ cdef void collect_due() noexcept:
 
 
 cdef inline void collect_if_edges_due() noexcept:
-    """The same at the end of an operation that made edges."""
+    """The end of an operation that made edges: collect if there are many nodes or edges."""
     if not LIKELY(tape.size < tape.limit and tape.edges < tape.edge_limit):
         collect_due()
 
@@ -152,7 +152,7 @@ cdef Py_ssize_t collect(Py_ssize_t start) noexcept:
 
 
 cdef void collect_unrecorded() noexcept:
-    """The same among the results of operations that were not recorded, as far as nothing needs them.
+    """Collect among the results of operations that were not recorded, as far as nothing needs them.
 
     They come and go without history: a loop that makes millions of them leaves the tape as long as it was,
     though no pop reaches them where the last one is kept. How often: see collect_if_unrecorded_due.
@@ -569,14 +569,28 @@ cdef void check_tape() noexcept:
 
 
 def tape_size():
-    """Number of nodes on the tape: those that live, and those not collected yet."""
+    """The number of nodes on the tape: those that live, and those that have not been collected yet.
+
+    >>> from micrograd_c import Value, tape
+    >>> before = tape.size()
+    >>> y = Value(2.0) * 3
+    >>> tape.size() > before
+    True
+    """
     return tape.size
 
 
 def tape_collect():
-    """Free every node that no Value needs any more, and memory with them; returns their number.
+    """Free every node that no Value needs any more, and memory with them; returns the number of nodes.
 
-    The tape does this by itself. Within a reverse sweep nothing is collected.
+    The tape does this by itself from time to time. Within a reverse sweep nothing is collected, and it returns 0.
+
+    >>> from micrograd_c import Value, tape
+    >>> y = Value(2.0) * 3
+    >>> del y
+    >>> _ = tape.collect()
+    >>> tape.collect()
+    0
     """
     if tape.hold:
         return 0
@@ -585,18 +599,35 @@ def tape_collect():
 
 
 def tape_live():
-    """Number of nodes that live: a Value stands for them or depends on them. Collects first."""
+    """The number of nodes that live: a Value stands for them or depends on them. It collects first.
+
+    >>> from micrograd_c import Value, tape
+    >>> before = tape.live()
+    >>> y = Value(2.0).exp()
+    >>> tape.live() - before
+    2
+    """
     tape_collect()
     return tape.size
 
 
 def tape_allocated():
-    """Number of nodes that there is room for."""
+    """The number of nodes that the tape has room for.
+
+    >>> from micrograd_c import tape
+    >>> tape.allocated() >= tape.size()
+    True
+    """
     return tape.capacity
 
 
 def tape_bytes():
-    """Bytes allocated for the tape, without the Values that Python holds."""
+    """The bytes allocated for the tape: nodes, edges and marks. Values, which are Python objects, do not count.
+
+    >>> from micrograd_c import tape
+    >>> tape.bytes() > tape.allocated()
+    True
+    """
     cdef Py_ssize_t total = tape.capacity * (sizeof(Node) + 1), level
     for level in range(3):
         total += mark_words(tape.marks.capacity, level) * sizeof(uint64_t)

@@ -282,7 +282,7 @@ cdef inline int grad_kind(Py_ssize_t i) noexcept nogil:
 
 
 cdef int sweep_heads(list heads, list weights) except -1:
-    """The same where no leaf wants more of a sweep than to be added to."""
+    """Sweep from the heads, if every leaf wants the sweep to add to its gradient, and nothing else."""
     cdef Py_ssize_t k
     cdef int32_t *roots = <int32_t *> malloc(len(heads) * sizeof(int32_t) + 1)
     if roots == NULL:
@@ -602,12 +602,13 @@ cdef bint has_graph(Value v, object variables) except -1:
 def backward(heads, head_gradients=None, retain_graph=True):
     """Set the gradient of each head to its head gradient, and sweep once from all of them.
 
-    heads: a Value, an array of Values, or a list or tuple of such. head_gradients: numbers in the same
-    structure, or None for ones. A head that others are made from has its own head gradient and what
-    comes from these; one that is named twice has the sum. retain_graph: as for `Value.backward`.
+    heads: a Value, an array of Values, or a list or tuple of these. head_gradients: numbers in the structure
+    of heads, or None for ones. If one head was made from another, the gradient of the other is its own head
+    gradient and what comes from the first; if a head is named twice, its head gradients are added. With
+    retain_graph=False, the operations that the sweep reached forget their history.
 
-    ValueError if a head has no graph, or where lengths or shapes differ; TypeError for what is neither a
-    Value nor a number. Nothing has changed then.
+    ValueError if a head has no graph, or if lengths or shapes differ; TypeError if an item is neither a Value
+    nor a number. Nothing has changed then.
 
     >>> from micrograd_c import autograd
     >>> x = Value(3.0)
@@ -627,13 +628,13 @@ def backward(heads, head_gradients=None, retain_graph=True):
 def grad(heads, variables, head_gradients=None, allow_unused=True):
     """The derivatives of the sum of heads by variables, each head weighted by its head gradient.
 
-    No `.grad` is changed, whatever attach_grad asked for. heads, variables: a Value, an array of Values, or
-    a list or tuple of such; variables may be results, too. head_gradients: numbers in the structure of
-    heads, or None for ones. Returns floats in the structure of variables: lists, and arrays of float64.
+    No `.grad` is changed. heads, variables: a Value, an array of Values, or a list or tuple of these; a
+    variable may be the result of an operation. head_gradients: numbers in the structure of heads, or None for
+    ones. Returns floats in the structure of variables: lists, and arrays of float64. A variable that no head
+    depends on gives 0, or with allow_unused=False a ValueError that names it.
 
-    A variable that no head depends on gives 0, or with allow_unused=False a ValueError that names it.
-    ValueError if a head has no graph, or where lengths or shapes differ; TypeError for what is neither a
-    Value nor a number.
+    ValueError if a head has no graph, or if lengths or shapes differ; TypeError if an item is neither a Value
+    nor a number.
 
     >>> from micrograd_c import autograd
     >>> x, y = Value(3.0), Value(2.0)
@@ -662,14 +663,14 @@ def grad(heads, variables, head_gradients=None, allow_unused=True):
 def jvp(heads, variables, tangents=None):
     """The derivatives of heads in the direction of tangents, one for each variable: forward mode.
 
-    One forward sweep over what lies between, for numbers as they stand; nothing is left behind. heads,
-    variables: a Value, an array of Values, or a list or tuple of such; variables may be results, too.
-    tangents: numbers in the structure of variables, or None for ones. Returns floats in the structure
-    of heads: lists, and arrays of float64. What comes of all of them is the sum over the variables of
-    `grad` times tangent.
+    It is one forward sweep over the graph between variables and heads, with the numbers as they stand. No
+    `.grad` is changed. heads, variables: a Value, an array of Values, or a list or tuple of these; a variable
+    may be the result of an operation. tangents: numbers in the structure of variables, or None for ones.
+    Returns floats in the structure of heads: lists, and arrays of float64. For each head it is the sum, over
+    the variables, of the derivative by the variable times its tangent.
 
-    ValueError if a head has no graph, where lengths or shapes differ, or where an operation lies between
-    that has a `_backward` closure in place of partials; TypeError for what is neither a Value nor a number.
+    ValueError if a head has no graph, if lengths or shapes differ, or if an operation between has a
+    `_backward` closure in place of partials; TypeError if an item is neither a Value nor a number.
 
     >>> from micrograd_c import autograd
     >>> x, y = Value(3.0), Value(2.0)
@@ -687,8 +688,9 @@ def jvp(heads, variables, tangents=None):
 def partials(Value v not None):
     """The parents of a node and its derivatives by them: a list of pairs (parent, derivative), [] for a leaf.
 
-    In the order of the operands; a parent used twice has two pairs. A plain number that is a power is no
-    parent, other numbers are leaves. ValueError where only a `_backward` closure knows the derivatives.
+    The pairs are in the order of the operands; a parent that is used twice has two. Numbers among the operands
+    are leaves, but an exponent that is a number is not a parent. ValueError if only a `_backward` closure knows
+    the derivatives.
 
     >>> a, b = Value(2.0), Value(3.0)
     >>> [(parent.data, derivative) for parent, derivative in partials(a * b)]
@@ -752,8 +754,8 @@ def links(Value y not None, Value x not None):
 def count_paths(Value y not None, Value x not None):
     """The number of paths from x to y, exactly: an int of any size. Two edges to one parent are two paths.
 
-    1 where y is x, 0 where y does not depend on x. One sweep over what lies between, in which the numbers
-    of paths are added.
+    It is 1 if y is x, and 0 if y does not depend on x. It takes one sweep over the graph between, which adds
+    up the numbers of paths.
 
     >>> x = y = Value(1.0)
     >>> for _ in range(100):

@@ -115,19 +115,20 @@ def sum_of(values):
 
 
 def where(test, a, b):
-    """a where test > 0, else b (for nan, too): one node, whose gradient goes to the one chosen.
+    """a if test > 0, else b: one node. The gradient goes to the one that is chosen. If test is nan, b is chosen.
 
-    test: a Value or number; a, b: Values, numbers, or functions without arguments that return such, else
-    TypeError. No gradient goes to the test. In a compiled function this is how to choose by numbers that depend
-    on its arguments.
+    test: a Value or number. a, b: Values, numbers, or functions without arguments that return one. No gradient
+    goes to the test. In a compiled function, this is how to choose by numbers that depend on its arguments.
 
-    The one not chosen contributes nothing to a derivative of any order, whatever is infinite or nan within it:
-    where(x, x.sqrt(), 0) has the gradient 0 at 0. No second `where` around its argument is needed, as in JAX and
-    PyTorch: an adjoint or a tangent of 0 passes nothing on, be the partial infinite.
+    The one that is not chosen contributes nothing to a derivative of any order, even if it or its derivative is
+    infinite or nan: where(x, x.sqrt(), 0) has the gradient 0 at 0. JAX and PyTorch need a second `where` around
+    the argument for this.
 
-    Python computes the arguments of a call before the call. So x.log() at 0 is an error of `log` before there is
-    a choice, in eager code; in a compiled function it is -inf. Written as a function, only the one chosen is
-    computed; while a function is traced, both are.
+    Python computes the arguments of a call before the call. So in eager code, where(x, x.log(), 0) raises the
+    error of `log` at 0. With where(x, lambda: x.log(), 0), only the one that is chosen is computed; while a
+    function is traced, both are.
+
+    TypeError if test, a or b is neither a Value nor a real number.
 
     >>> x = Value(0.0)
     >>> y = where(x, lambda: x.log(), 5 * x)

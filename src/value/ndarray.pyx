@@ -392,7 +392,7 @@ cdef object by_element(int op, object a, object b, bint unary=False):
 
 
 cdef object operated(int op, Operand *x, Operand *y, Elements *left, Elements *right):
-    """The same of operands that have been looked at; y and right are NULL where there is one."""
+    """An operation on operands that take_operand has read; y and right are NULL if there is only one."""
     cdef tuple shape = shape_of(x) if y == NULL else broadcast(x, y)
     cdef Py_ssize_t count = size_of(shape), nodes
     cdef double *primals = NULL
@@ -470,7 +470,7 @@ cdef object product(int kind, object a, object b):
 
 
 cdef object multiplied(int kind, Operand *x, Operand *y, Elements *left, Elements *right):
-    """The same of arrays that have been looked at."""
+    """A product of arrays that take_operand has read."""
     cdef int x_ndim = x.ndim, y_ndim = y.ndim, x_stack = 0, y_stack = 0, d
     # The axis of y that is summed over; of x it is the last.
     cdef int inner = y_ndim - 1 if kind == INNER or y_ndim == 1 else y_ndim - 2
@@ -908,7 +908,7 @@ cdef object elements_read(array, bint gradients, tuple why):
 
 
 cdef object numbers_read(array, bint gradients, tuple why):
-    """The same of elements of any kind: TypeError names one that has no number, or no gradient."""
+    """The data or gradients of elements of any kind: TypeError names one that has no number, or no gradient."""
     result = elements_read(array, gradients, why)
     if result is not None:
         return result
@@ -1006,7 +1006,7 @@ def array_assign(array, numbers, bint gradients=False):
 
 
 def array_detached(given):
-    """The same numbers as Values without a history."""
+    """A new Array of leaves with the numbers of the elements."""
     need_numpy()
     cdef Py_ssize_t k
     numbers = None if tracing() else elements_read(given, False, READ_DATA)

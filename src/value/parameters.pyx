@@ -71,8 +71,8 @@ cdef object gathered(tuple params, bint gradients):
 def set_data(params, array):
     """Assign the data of Values, from an array or a sequence of n numbers.
 
-    params: any iterable. TypeError names the first item that is not a Value, and the first of `array`
-    that is not a real number; ValueError if the shape is not (n,). No data has changed then.
+    params: an iterable of n Values. TypeError names the first item of params that is not a Value, or the
+    first item of `array` that is not a real number; ValueError if the shape is not (n,). No data has changed then.
 
     >>> a, b = Value(2.0), Value(3.0)
     >>> set_data([a, b], get_data([a, b]) / 2)

@@ -82,12 +82,12 @@ cdef extern from "Python.h":
 cdef class Value:
     """Value(data, _children=(), _op='', label='')
 
-    A number that remembers how it was computed, so that `backward` can find the derivative of a
-    result by every number it was made from.
+    A number that remembers how it was computed. So `backward` can find the derivative of a result by
+    every number that it was made from.
 
-    Made with children, a Value is an operation of the user's own. The third argument is then its
-    name, with its reverse step assigned to `_backward` later; or, as `local_grads`, a sequence of
-    numbers, the partial derivative by each child.
+    With children, a Value is an operation of your own. The third argument is then either its name, and
+    you assign its reverse step to `_backward`; or `local_grads`, a sequence of numbers: the partial
+    derivative by each child.
 
     TypeError if data is not a number or a child not a Value; ValueError if children and local_grads
     differ in length.
@@ -139,7 +139,16 @@ cdef class Value:
 
     @property
     def data(self):
-        """The number itself (primal). May be assigned at any time: sweeps read it as it then stands."""
+        """The number itself (the primal), a float.
+
+        It may be assigned at any time. Sweeps read it as it stands then; what was computed from it stays as it is.
+        TypeError if the number assigned is not real.
+
+        >>> x = Value(3.0)
+        >>> x.data -= 1
+        >>> x.data
+        2.0
+        """
         if trace.thread:
             refuse_value(self, READ_DATA)
         return node_at(index_to_read(self, 'data')).data
@@ -157,7 +166,16 @@ cdef class Value:
 
     @property
     def grad(self):
-        """The derivative (adjoint) that `backward` has accumulated here; 0.0 before."""
+        """The derivative (the adjoint) that `backward` has added up here, a float; 0.0 before.
+
+        It may be assigned. TypeError if the number assigned is not real.
+
+        >>> x = Value(3.0)
+        >>> (x * x).backward()
+        >>> x.grad
+        6.0
+        >>> x.grad = 0
+        """
         if trace.thread:
             refuse_value(self, READ_GRAD)
         return node_at(index_to_read(self, 'grad')).grad
@@ -211,7 +229,12 @@ cdef class Value:
 
     @property
     def label(self):
-        """A name for pictures; '' until assigned."""
+        """A name, which pictures and errors show; '' until assigned.
+
+        >>> x = Value(3.0, label='x')
+        >>> x.label
+        'x'
+        """
         carried = carried_by(self, 'label')
         return '' if carried is None else carried
 
@@ -268,16 +291,24 @@ cdef class Value:
         return attributes_of(self)
 
     def item(self):
-        """The number itself, as a float: `data` by NumPy's name."""
+        """The number itself, a float, by NumPy's name.
+
+        >>> Value(3.0).item()
+        3.0
+        """
         return self.data
 
     def asnumpy(self):
-        """The number itself, as an array of no axes: MXNet's name."""
+        """The number itself, as a float array without axes, by MXNet's name.
+
+        >>> Value(3.0).asnumpy()
+        array(3.)
+        """
         import numpy
         return numpy.array(self.data)
 
     def detach(self):
-        """The same number without its history: no gradient passes.
+        """A new leaf with this number. It has no history, so no gradient passes through it.
 
         >>> x = Value(3.0)
         >>> (x * x.detach()).backward()
@@ -475,7 +506,7 @@ cdef inline PyObject *new_facade() except NULL:
 
 
 cdef PyObject *new_facade_of(PyTypeObject *cls) except NULL:
-    """The same of any class, without running its __init__."""
+    """An instance of Value or a subclass without a node: an owned reference. Its __init__ does not run."""
     if <void *> cls == <void *> Value and pool != NULL:
         return new_facade()
     cdef PyObject *p = (<PyTypeStruct *> cls).tp_alloc(cls, 0)
@@ -527,7 +558,7 @@ cdef inline Py_ssize_t index_of(object v) except -1:
 
 
 cdef inline Py_ssize_t index_to_read(Value v, str name) except -1:
-    """The same for reading an attribute, which a Python object would not have."""
+    """The index of v, whose attribute of this name is read: AttributeError before its __init__."""
     if LIKELY(v.index >= 0):
         return v.index
     if v.index == LEAKED:
@@ -574,7 +605,7 @@ cdef void attach(PyObject *p, Py_ssize_t i) noexcept:
 
 
 cdef inline void attach_new(PyObject *p, Py_ssize_t i) noexcept:
-    """The same for one fresh from new_facade."""
+    """Make a facade that is fresh from new_facade that of node i."""
     (<Value> p).index = <int32_t> i
     node_at(i).facade = p
 
@@ -737,7 +768,7 @@ cdef bint as_number(object x, double *out) except -1:
 
 
 cdef inline tuple items_of(given, str name, str what):
-    """The same as listed, fast for tuples and lists."""
+    """The items given, as a tuple: `listed`, but fast for tuples and lists."""
     if type(given) is tuple:
         return <tuple> given
     return PyList_AsTuple(given) if type(given) is list else listed(given, name, what)
@@ -910,7 +941,7 @@ cdef void finish_value() except *:
 finish_value()
 
 
-Op = namedtuple('Op', 'name symbol arity value by_a by_b')
+Op = namedtuple('Op', 'name symbol arity value by_a by_b', module=__name__)
 
 # The op table, a line each: name, symbol, number of operands, and its formulas as text.
 OPS = tuple([

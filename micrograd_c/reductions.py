@@ -1,4 +1,4 @@
-"""Functions of several Values that choose among them or compare them, for compiled code too.
+"""Functions of many Values: sums, the largest, the smallest, a table lookup, softmax and its kin.
 
 They take Values and numbers and return Values, eagerly and while a function is traced.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from micrograd_c._core import Value, is_integer, listed, sum_of, take_node, where
 
-__all__ = ["logsumexp", "max", "min", "softmax", "take"]
+__all__ = ["logsumexp", "max", "min", "softmax", "sum", "take"]
 
 
 def sum(values: Iterable[Any]) -> Value:
@@ -31,10 +31,11 @@ def sum(values: Iterable[Any]) -> Value:
 
 
 def max(values: Iterable[Any]) -> Value:
-    """The largest of Values and numbers; ties go to the first, which takes the whole gradient.
+    """The largest of Values and numbers. It takes the whole gradient; of equals, the first does.
 
-    nan where there is one, as in NumPy; the first nan takes the gradient.
-    ValueError if there are no values, TypeError for what is neither.
+    values: an iterable. If there is a nan, the first one is the result, as in NumPy.
+
+    ValueError if there are no values; TypeError if one is neither a Value nor a real number.
 
     >>> a, b = Value(1.0), Value(2.0)
     >>> max([a, b, -3]).backward()
@@ -45,10 +46,11 @@ def max(values: Iterable[Any]) -> Value:
 
 
 def min(values: Iterable[Any]) -> Value:
-    """The smallest of Values and numbers; ties go to the first, which takes the whole gradient.
+    """The smallest of Values and numbers. It takes the whole gradient; of equals, the first does.
 
-    nan where there is one, as in NumPy; the first nan takes the gradient.
-    ValueError if there are no values, TypeError for what is neither.
+    values: an iterable. If there is a nan, the first one is the result, as in NumPy.
+
+    ValueError if there are no values; TypeError if one is neither a Value nor a real number.
 
     >>> min([Value(1.0), 2.0, Value(-3.0)]).data
     -3.0
@@ -57,11 +59,12 @@ def min(values: Iterable[Any]) -> Value:
 
 
 def logsumexp(values: Iterable[Any]) -> Value:
-    """The logarithm of the sum of the exponentials, without overflow: that of exp(v - max) + max.
+    """The logarithm of the sum of the exponentials: max + log(sum(exp(v - max))), without overflow.
 
-    Where the largest is infinite, or one is nan, that is the result, as in SciPy, and takes the
-    whole gradient.
-    ValueError if there is no value, TypeError for what is neither a Value nor a number.
+    values: an iterable of Values and numbers. If the largest is infinite, or one is nan, this is
+    the result, as in SciPy, and takes the whole gradient.
+
+    ValueError if there are no values; TypeError if one is neither a Value nor a real number.
 
     >>> round(logsumexp([Value(1000.0), Value(1000.0)]).data, 6)
     1000.693147
@@ -76,10 +79,12 @@ def logsumexp(values: Iterable[Any]) -> Value:
 
 
 def softmax(values: Iterable[Any]) -> list[Value]:
-    """exp(v) / the sum of all exp, for each v, without overflow; a list.
+    """The list of exp(v) / sum of all exp, for each v, without overflow.
 
-    All are nan where the largest is infinite, or one is nan, as in SciPy.
-    ValueError if there is no value, TypeError for what is neither a Value nor a number.
+    values: an iterable of Values and numbers. If the largest is infinite, or one is nan, all
+    results are nan, as in SciPy.
+
+    ValueError if there are no values; TypeError if one is neither a Value nor a real number.
 
     >>> [p.data for p in softmax([Value(0.0), 0.0])]
     [0.5, 0.5]
@@ -92,13 +97,16 @@ def softmax(values: Iterable[Any]) -> list[Value]:
 
 
 def take(rows: Sequence[Any], index: int) -> Any:
-    """rows[index], a table lookup that a compiled function can do anew at each call.
+    """rows[index]: a table lookup, which a compiled function does anew at each call.
 
-    rows: a sequence of Values, of numbers, or of lists of them of one length, such as an embedding.
-    index: an integer; negative ones count from the end, as in lists. IndexError if it is out of
-    range. An integer argument of a compiled function stays an input of the program when it is used
-    here, also within a function whose derivative is taken inside; and the gradient goes to the
-    rows that were taken.
+    rows: a sequence of Values, of numbers, or of lists of them of one length, for example an
+    embedding. index: an integer; a negative one counts from the end. The gradient goes to the row
+    that was taken. An integer argument of a compiled function that is used here stays an input of
+    the program: one program serves all integers. That also holds in a function whose derivative is
+    taken inside of the compiled one.
+
+    IndexError if index is out of range; TypeError if it is not an integer, or a row is neither a
+    Value, a number nor a list; ValueError if rows differ in length.
 
     >>> table = [[Value(1.0), Value(2.0)], [Value(3.0), Value(4.0)]]
     >>> take(table, 1)[0].data
@@ -124,7 +132,7 @@ def take(rows: Sequence[Any], index: int) -> Any:
 
 
 def _row(x: Any, k: int) -> Any:
-    """A row of a table: a Value, a number, or a list of such."""
+    """A row of a table: a Value, a number, or a list of Values and numbers."""
     if isinstance(x, Value) or (hasattr(x, "__float__") and not getattr(x, "ndim", 0)):
         return x
     if isinstance(x, str) or not hasattr(x, "__iter__"):
@@ -152,5 +160,5 @@ def _values(values: Iterable[Any], name: str) -> list[Value]:
                 f"{name}: values[{k}] must be a Value or a real number, not {type(v).__name__}"
             ) from None
     if not found:
-        raise ValueError(f"{name}() of no values")
+        raise ValueError(f"{name}: values is empty, and must hold at least one Value or number")
     return found

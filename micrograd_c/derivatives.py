@@ -3,8 +3,8 @@
 A function of numbers and arrays is compiled (see `micrograd_c.compile`, whose limits hold: no
 `if` on a number that depends on an argument). Its derivative is made from its program, once, and
 is a program again. So derivatives may be taken of derivatives, to any order, and within compiled
-functions; given Values, they return Values with their graph, so `backward` goes through them:
-each result is one node of the tape, or where there are many, they are what they are made of.
+functions. Given Values, they return Values with a graph, so `backward` goes through them: up to 16
+results are one node of the tape each; if there are more, the tape has the operations themselves.
 
 What `grad`, `value_and_grad`, `jacobian` and `hessian` return is a `Derivative`: `programs` are
 those of the function, which all its derivatives share, and `clear()` forgets them.
@@ -52,14 +52,15 @@ def grad(
 ) -> Derivative:
     """The gradient of a function whose result is one number, as a function of its arguments.
 
-    argnums: by which positional argument, or a tuple of them; they must be made of floats. The
-    gradient has the structure of the argument: a float, arrays, lists, tuples and dicts of them.
-    has_aux: the function returns (result, aux); the gradient then comes as (gradient, aux).
-    The function is compiled: it is run once for each signature of its arguments, and again where
-    something changed that it reads from elsewhere. See `compile`.
-    The gradient of Values are Values, with a graph.
+    argnums: the number of a positional argument, or a tuple of numbers; these arguments must be
+    made of floats. The gradient has the structure of the argument: a float, arrays, lists, tuples
+    and dicts of them. Given Values, it returns Values with a graph. has_aux: the function returns
+    (result, aux), and the gradient comes as (gradient, aux).
 
-    TypeError if the result is not one number, or an argument not made of floats.
+    The function is compiled (see `compile`): it runs once for each signature of its arguments, and
+    again if something has changed that it reads from outside.
+
+    TypeError if the result is not one number, or an argument is not made of floats.
 
     >>> import micrograd_c as mg
     >>> print(mg.grad(lambda x: x**3)(2.0), mg.grad(mg.grad(lambda x: x**3))(2.0))
@@ -83,7 +84,14 @@ def grad(
 def value_and_grad(
     function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
 ) -> Derivative:
-    """The same as `grad`, as pairs (value, gradient); with has_aux, ((value, aux), gradient).
+    """The value and the gradient of a function whose result is one number, as a pair.
+
+    It returns a function of the arguments of `function`, which returns (value, gradient), or with
+    has_aux, where the function returns (result, aux), ((value, aux), gradient). argnums: the number
+    of a positional argument, or a tuple of numbers. The gradient has the structure of the argument:
+    a float, arrays, lists, tuples and dicts of them. Given Values, it returns Values with a graph.
+
+    TypeError if the result is not one number, or an argument is not made of floats.
 
     >>> import micrograd_c as mg
     >>> print(*mg.value_and_grad(lambda x: x**3)(2.0))
@@ -104,10 +112,12 @@ def jvp(
 ) -> tuple[Any, ...]:
     """The result of a function and its derivative along one direction, in one forward sweep.
 
-    primals: a tuple or list of the positional arguments, made of floats. tangents: one for each,
-    of its structure. Returns (result, tangent), with has_aux (result, tangent, aux).
+    primals: a tuple or list of the positional arguments, made of floats. tangents: a tuple or list
+    with one item for each primal, in its structure. Returns (result, tangent), where the tangent
+    has the structure of the result; or with has_aux, where the function returns (result, aux),
+    (result, tangent, aux).
 
-    TypeError if primals and tangents are not two sequences, ValueError if they differ in length or
+    TypeError if primals or tangents are not a tuple or list; ValueError if they differ in length or
     structure.
 
     >>> import micrograd_c as mg
@@ -126,11 +136,16 @@ def jvp(
 
 
 def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    """The result of a function, and a function that pulls cotangents back to its arguments.
+    """The result of a function, and a function that takes a head gradient back to the arguments.
 
-    Returns (result, pull), with has_aux (result, pull, aux). pull(cotangent), of the structure of
-    the result (else ValueError), is a tuple of the derivatives of the sum of cotangent * result,
-    one for each of the primals.
+    primals: the positional arguments, made of floats. Returns (result, pull), or with has_aux,
+    where the function returns (result, aux), (result, pull, aux). pull(head_gradient) takes numbers
+    or Values in the structure of the result. It returns a tuple with one item for each of the
+    primals, in its structure: the derivative of the sum of head_gradient * result. Each pull is one
+    reverse sweep. JAX calls the head gradient a cotangent.
+
+    TypeError if an argument is not made of floats; ValueError if head_gradient has another
+    structure than the result.
 
     >>> import micrograd_c as mg
     >>> result, pull = mg.vjp(lambda x, y: [x * y, x + y], 3.0, 4.0)
@@ -141,19 +156,23 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     spec, _ = result_and_aux(program, has_aux)
     derived(program, (by, tuple(range(len(primals)))))  # TypeError where they are not of floats
 
-    def pull(cotangent: Any) -> Any:
-        heads = operands_like(cotangent, "the cotangent", spec)
-        return outcome(program, (cotangent_program, bool(has_aux)), inputs, heads)
+    def pull(head_gradient: Any) -> Any:
+        heads = operands_like(head_gradient, "head_gradient", spec)
+        return outcome(program, (pull_program, bool(has_aux)), inputs, heads)
 
     result = outcome(program, (value_program,), inputs)
     return (result[0], pull, result[1]) if has_aux else (result, pull)
 
 
 def hvp(function: Callable[..., Any], x: Any, v: Any) -> Any:
-    """The Hessian of a function of one argument, with one number as its result, times a vector.
+    """The product of the Hessian of a function at x with a vector v.
 
-    x, v: of the same structure, which the product has, too (ValueError where they differ). Costs a
-    few evaluations of the function; the Hessian itself is not made.
+    function: of one argument, with one number as its result. x: the argument. v: numbers in the
+    structure of x. The product has this structure, too. It costs a few evaluations of the function;
+    the Hessian itself is not made.
+
+    TypeError if the result is not one number or x is not made of floats; ValueError if v has
+    another structure than x.
 
     >>> import numpy, micrograd_c as mg
     >>> mg.hvp(lambda x: x[0] ** 2 * x[1], numpy.array([3.0, 4.0]), numpy.array([1, 0])).tolist()
@@ -172,16 +191,22 @@ def jacobian(
 ) -> Derivative:
     """The Jacobian of a function, as a function of its arguments.
 
-    For a result of shape r and an argument of shape a it has the shape (*r, *a); where results or
-    arguments are structures, it is a structure of the results' of structures of the arguments'. By
-    forward mode where there are no more inputs than results, else by reverse mode, many directions
-    at once. argnums, has_aux: see `grad`.
+    For a result of shape r and an argument of shape a, it has the shape (*r, *a). If results or
+    arguments are lists, tuples or dicts, it has the structure of the result, and in place of each
+    number or array there the structure of the argument. Forward mode is used if there are no more
+    inputs than results, else reverse mode, with many directions at once.
+
+    argnums: the number of a positional argument, or a tuple of numbers. has_aux: the function
+    returns (result, aux), and the Jacobian comes as (jacobian, aux).
 
     sparse=True gives a `scipy.sparse.csr_array` of shape (numbers in the result, numbers in the
-    argument): which elements can be other than 0 is found from the program, and columns (or rows)
-    that have no row (or column) in common are found in one sweep. So there are at least as many
-    sweeps as the fullest row has elements, or the fullest column. Needs scipy: `pip install
-    micrograd_c[sparse]`.
+    argument). The program tells which elements can be other than 0. Columns without a common row
+    share one forward sweep, or rows without a common column one reverse sweep: A. R. Curtis, M. J.
+    D. Powell and J. K. Reid, "On the Estimation of Sparse Jacobian Matrices", 1974. It needs scipy:
+    `pip install micrograd_c[sparse]`.
+
+    TypeError if an argument is not made of floats; with sparse=True also if argnums is a tuple or
+    an argument holds Values. ImportError if sparse=True and scipy is missing.
 
     >>> import numpy, micrograd_c as mg
     >>> mg.jacobian(lambda x: x**2)(numpy.array([1.0, 2.0])).tolist()
@@ -201,8 +226,15 @@ def hessian(
 ) -> Derivative:
     """The Hessian of a function whose result is one number, as a function of its arguments.
 
-    For an argument of shape a it has the shape (*a, *a); structures and argnums as in `jacobian` of
-    `grad`. sparse=True: a `scipy.sparse.csr_array` of shape (n, n), see `jacobian`.
+    For an argument of shape a, it has the shape (*a, *a). If the argument is a list, tuple or dict,
+    it has the structure of the argument, and in place of each number or array there that structure
+    again. argnums: the number of a positional argument, or a tuple of numbers. has_aux: the
+    function returns (result, aux), and the Hessian comes as (hessian, aux). sparse=True gives a
+    `scipy.sparse.csr_array` of shape (n, n) for n numbers in the argument, see `jacobian`.
+
+    TypeError if the result is not one number, or an argument is not made of floats; with
+    sparse=True also if argnums is a tuple or an argument holds Values. ImportError if sparse=True
+    and scipy is missing.
 
     >>> import numpy, micrograd_c as mg
     >>> mg.hessian(lambda x: x[0] ** 2 * x[1])(numpy.array([3.0, 4.0])).tolist()
@@ -236,7 +268,9 @@ def checked_argnums(argnums: Any) -> int | tuple[int, ...]:
             return tuple(operator.index(k) for k in argnums)
         return operator.index(argnums)
     except TypeError:
-        raise TypeError(f"argnums must be an integer or a tuple of such, not {argnums!r}") from None
+        raise TypeError(
+            f"argnums must be an integer or a tuple of integers, not {argnums!r}"
+        ) from None
 
 
 def check_sequences(primals: Any, tangents: Any) -> None:
@@ -246,13 +280,16 @@ def check_sequences(primals: Any, tangents: Any) -> None:
                 f"{name} must be a tuple or list, one for each argument, not {type(given).__name__}"
             )
     if len(primals) != len(tangents):
-        raise ValueError(f"{len(primals)} primals want as many tangents, not {len(tangents)}")
+        raise ValueError(
+            f"tangents must be as many as primals ({len(primals)}), not {len(tangents)}"
+        )
 
 
 class Derivative:
-    """A derivative of a function, as a function of the same arguments.
+    """What `grad`, `value_and_grad`, `jacobian` and `hessian` return: a function of the arguments.
 
-    Made by `grad`, `value_and_grad`, `jacobian` and `hessian`.
+    It has the name and the documentation of the function that it is the derivative of. It works as
+    a method, and pickles if the function does.
 
     >>> import micrograd_c as mg
     >>> gradient = mg.grad(lambda x: x**3)
@@ -283,12 +320,27 @@ class Derivative:
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """The programs of the function traced so far, which all its derivatives share."""
+        """The programs of the function that have been traced, a tuple of `Program`.
+
+        All derivatives of the function share them.
+
+        >>> derivative = grad(lambda x: x**3)
+        >>> _ = derivative(2.0)
+        >>> len(derivative.programs)
+        1
+        """
         of = self._compiled
         return (of,) if isinstance(of, Program) else of.programs
 
     def clear(self) -> None:
-        """Forget all programs of the function, and so what was derived: it will be traced anew."""
+        """Forget all programs of the function, and their derivatives: the next call traces anew.
+
+        >>> derivative = grad(lambda x: x**3)
+        >>> _ = derivative(2.0)
+        >>> derivative.clear()
+        >>> derivative.programs
+        ()
+        """
         of = self._compiled
         of.derived.clear() if isinstance(of, Program) else of.clear()
 
@@ -424,8 +476,8 @@ def tangent_program(program: Program, has_aux: bool) -> Program:
     return flat(program, graph, of.with_aux(aux, of.value(), tangent), len(wanted))
 
 
-def cotangent_program(program: Program, has_aux: bool) -> Program:
-    """What the second result of `vjp` returns; seeds: the cotangent."""
+def pull_program(program: Program, has_aux: bool) -> Program:
+    """What the second result of `vjp` returns; seeds: the head gradient."""
     of = Primal(program, has_aux)
     graph = adjoints(of.graph, every_input(program), [of.heads()])
     argnums = tuple(range(len(program.arguments)))
@@ -558,7 +610,7 @@ def sparse_matrix(program: Program, inputs: Any, given: tuple[Any, ...]) -> Any:
     except ImportError as error:
         raise ImportError("sparse=True needs scipy: pip install micrograd_c[sparse]") from error
     if not numbers_alone(inputs):
-        raise TypeError("sparse=True takes numbers, no Values, and not while tracing")
+        raise TypeError("sparse=True takes numbers, not Values, and cannot be used while tracing")
     of_elements, starts, columns, shape = derived(program, (elements, *given))
     return csr_array((evaluated(of_elements, inputs), columns.copy(), starts.copy()), shape)
 

@@ -465,7 +465,7 @@ def test_structures_that_do_not_match(like, given):
         mg.jvp(lambda x, y: function(y), (1.0, like), (1.0, given))
     with pytest.raises(ValueError, match="v must have the structure"):
         mg.hvp(function, like, given)
-    with pytest.raises(ValueError, match="cotangent must have the structure"):
+    with pytest.raises(ValueError, match="head_gradient must have the structure"):
         mg.vjp(lambda x: x, like)[1](given)
 
 
@@ -495,7 +495,7 @@ def test_primals_and_tangents_that_are_no_sequences(primals, tangents):
 
 
 def test_primals_and_tangents_of_different_length():
-    with pytest.raises(ValueError, match="2 primals want as many tangents, not 1"):
+    with pytest.raises(ValueError, match=r"tangents must be as many as primals \(2\), not 1"):
         mg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0,))
     assert mg.jvp(lambda x, y: x * y, [2.0, 3.0], (1.0, 0.0)) == (6, 3)
 
@@ -733,7 +733,7 @@ def test_what_vjp_pulls_is_of_the_point_it_was_made_for():
     x[:] = 100
     assert pull(np.ones(2))[0].tolist() == [2, 4]
     assert pull(np.array([0.0, 10.0]))[0].tolist() == [0, 40]
-    with pytest.raises(ValueError, match="cotangent"):
+    with pytest.raises(ValueError, match="head_gradient"):
         pull(1.0)
     assert pull(np.ones(2))[0].tolist() == [2, 4]
 
@@ -785,7 +785,7 @@ def branching(x):
     return -y
 
 
-LINE = r"test_transform_structures\.py, line {}, in branching: if y > 0:  # the line"
+LINE = r"test_derivatives_structures\.py, line {}, in branching: if y > 0:  # the line"
 
 
 def line():
@@ -826,7 +826,7 @@ def test_an_outer_number_cannot_be_read_within_an_inner_function():
         def function(x):
             return mg.grad(lambda y: y * x * read(x))(1.0)  # noqa: B023
 
-        with pytest.raises(TraceError, match="test_transform_structures.py"):
+        with pytest.raises(TraceError, match="test_derivatives_structures.py"):
             mg.grad(function)(2.0)
 
 

@@ -1,7 +1,7 @@
 """Derivatives given Values: kept programs, called again as nodes of the tape; traced integers.
 
 The references are closed forms, mpmath, and floats through the same derivative, which
-test_transform.py and test_transform_structures.py compare with JAX, mpmath and complex steps.
+test_derivatives.py and test_derivatives_structures.py compare with JAX, mpmath and complex steps.
 """
 
 import collections

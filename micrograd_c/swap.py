@@ -5,12 +5,11 @@ whole program and, with `--swap`, replaces the program's own Value class too.
 """
 
 import ast
-import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import PathFinder
 from types import (
     CodeType,
     FunctionType,
@@ -21,6 +20,8 @@ from types import (
 )
 from typing import Any
 
+from micrograd_c.aliases import Finder
+
 __all__ = ["install", "load_ipython_extension", "uninstall", "unload_ipython_extension"]
 
 STYLE = ("__add__", "__mul__", "backward")  # what makes a class a micrograd-style Value
@@ -29,9 +30,9 @@ STYLE = ("__add__", "__mul__", "backward")  # what makes a class a micrograd-sty
 def install() -> None:
     """Make `import micrograd` mean micrograd_c, whether or not micrograd is installed.
 
-    `micrograd.engine`, `micrograd.nn` and every other module of this package are then the very
-    modules that `micrograd_c` names. Names that were imported from micrograd before keep their
-    meaning. Calls do not add up: one `uninstall()` ends any number of them.
+    `micrograd.engine`, `micrograd.nn` and so on are then the modules of micrograd_c themselves.
+    Names that were imported from micrograd before keep their meaning. A second call changes
+    nothing: one `uninstall()` ends all of them.
 
     >>> import micrograd_c
     >>> micrograd_c.install()
@@ -49,6 +50,8 @@ def install() -> None:
 def uninstall() -> None:
     """Undo `install()`: `import micrograd` means again what it meant before.
 
+    Without an `install()` before, nothing changes.
+
     >>> import micrograd_c
     >>> micrograd_c.install()
     >>> micrograd_c.uninstall()
@@ -63,12 +66,18 @@ def uninstall() -> None:
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """`%load_ext micrograd_c` in IPython or Jupyter: `install()`."""
+    """What `%load_ext micrograd_c` calls in IPython or Jupyter: it calls `install()`.
+
+    ipython: the shell, which is not used.
+    """
     install()
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    """`%unload_ext micrograd_c` in IPython or Jupyter: `uninstall()`."""
+    """What `%unload_ext micrograd_c` calls in IPython or Jupyter: it calls `uninstall()`.
+
+    ipython: the shell, which is not used.
+    """
     uninstall()
 
 
@@ -76,31 +85,14 @@ def _loaded() -> list[str]:
     return [name for name in sys.modules if name.partition(".")[0] == "micrograd"]
 
 
-class _Finder:
-    """Finds and loads `micrograd` and `micrograd.x` as `micrograd_c` and `micrograd_c.x`."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        package, dot, rest = name.partition(".")
-        if package != "micrograd":
-            return None
-        ours = f"micrograd_c{dot}{rest}"
-        found = importlib.util.find_spec(ours) is not None
-        return ModuleSpec(name, self, loader_state=ours) if found else None  # type: ignore
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(spec.loader_state)
-        spec.loader_state = module.__spec__
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        # The import system has just put the alias's spec here: the module keeps its own.
-        assert module.__spec__ is not None
-        module.__spec__ = module.__spec__.loader_state
+def _ours(name: str) -> str | None:
+    """The name of this package's module that `micrograd` or `micrograd.x` stands for, or None."""
+    package, dot, rest = name.partition(".")
+    ours = f"micrograd_c{dot}{rest}"
+    return ours if package == "micrograd" and importlib.util.find_spec(ours) else None
 
 
-_finder: Any = _Finder()
+_finder = Finder(_ours)
 _displaced: dict[str, ModuleType] = {}  # what stood in sys.modules when install() came
 
 
@@ -114,10 +106,12 @@ class SwapError(Exception):
 def compile_swapped(source: bytes | str, path: str, name: str) -> CodeType:
     """Compile a program so that its own Value class `name` becomes micrograd_c.Value.
 
-    Only top-level classes count, those inside `if`, `try` and the like among them. Each gets a
-    decorator, outside of its own ones, that swaps it as soon as it is made (see `_compiled`);
-    lines and everything else stay the program's. Raises SwapError if there is no such class, or
-    none with the methods in STYLE, and SyntaxError as `compile` does.
+    Only classes at the top level count, also inside `if` or `try`. Each gets a decorator, outside
+    of its own decorators, which swaps it as soon as it is made (see `_compiled`). Line numbers and
+    everything else stay those of the program.
+
+    SwapError if there is no class of this name, or none with the methods in STYLE; SyntaxError as
+    `compile` raises it.
     """
     tree = compile(source, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     assert isinstance(tree, ast.Module)
@@ -167,7 +161,7 @@ def _bound(node: ast.ClassDef) -> set[str]:
 
 def _decorate(node: ast.ClassDef, where: str) -> None:
     """Put the decorator `_compiled(where)` around the class, and the method _CELL into it."""
-    call = f"__import__('micrograd_c.dropin').dropin._compiled({where!r})"
+    call = f"__import__('micrograd_c.swap').swap._compiled({where!r})"
     cell = f"def {_CELL}(): return __class__"
     first = node.decorator_list[0] if node.decorator_list else node
     decorator = ast.parse(call, mode="eval").body
@@ -186,9 +180,9 @@ _CELL = "__micrograd_c_cell__"
 def _compiled(where: str) -> Callable[[Any], type]:
     """The decorator that turns a program's Value class into micrograd_c.Value.
 
-    What the class has and micrograd_c.Value lacks is kept, and so are methods that compute other
-    numbers (see `compare`): then the result is a subclass of micrograd_c.Value with those
-    attributes, and with the class's own bases after it.
+    Attributes that micrograd_c.Value lacks are kept, and so are methods that compute other numbers
+    (see `compare`). The result is then a subclass of micrograd_c.Value with these attributes, and
+    with the class's own bases after it.
     """
 
     def swap(original: Any) -> type:
@@ -311,17 +305,26 @@ def _replaced(original: type, kept: Iterable[str]) -> list[str]:
 
 
 def make_ready(swap: str | None) -> None:
-    """Install, and import what a swap needs, before the program's folder is on the path."""
+    """Install, and import the modules that load lazily, before the program's folder is on the path.
+
+    So no module in that folder takes the place of one that they need. `Array` is left out: it
+    imports NumPy, which the program may not need.
+    """
+    import micrograd_c
+
     install()
+    for name in dir(micrograd_c):
+        if name != "Array":
+            getattr(micrograd_c, name)
     if swap is not None:
         from . import compare  # noqa: F401
 
 
 def give_way(folder: str, last: str) -> None:
-    """Let the program import the modules in its folder, though others of their names are loaded.
+    """Let the program import the modules in its folder, even if others of their names are loaded.
 
-    What was imported after the module `last`, the program did not ask for. Where its folder has a
-    module of such a name, ours leaves sys.modules; who imported it keeps it.
+    The program did not ask for the modules that were imported after the module `last`. If its
+    folder has one of the same name, ours leaves sys.modules; the modules that imported it keep it.
     """
     names = list(sys.modules)
     later = names[names.index(last) + 1 :]
@@ -358,7 +361,7 @@ class _ServersPath(list[str]):
     swap: str | None
 
     def __repr__(self) -> str:
-        return f"__import__('micrograd_c.dropin').dropin._serve({[*self]!r}, {self.swap!r})"
+        return f"__import__('micrograd_c.swap').swap._serve({[*self]!r}, {self.swap!r})"
 
 
 def spawn_alike(swap: str | None) -> None:

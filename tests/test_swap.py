@@ -12,7 +12,7 @@ import zipfile
 import pytest
 
 import micrograd_c
-from micrograd_c import dropin
+from micrograd_c import swap as swapping
 
 SUBMODULES = [module.name for module in pkgutil.iter_modules(micrograd_c.__path__)]
 
@@ -796,10 +796,10 @@ def test_swap_keeps_line_numbers():
         """Per function, where it starts and the lines that a debugger would stop at."""
         own = sorted({line for _, _, line in code.co_lines() if line})
         nested = [lines(const) for const in code.co_consts if hasattr(const, "co_lines")]
-        return code.co_name, code.co_firstlineno, own, [n for n in nested if n[0] != dropin._CELL]
+        return code.co_name, code.co_firstlineno, own, [n for n in nested if n[0] != swapping._CELL]
 
     plain = compile(own, "script.py", "exec")
-    assert lines(dropin.compile_swapped(own, "script.py", "Value")) == lines(plain)
+    assert lines(swapping.compile_swapped(own, "script.py", "Value")) == lines(plain)
 
 
 LOCAL_GRADIENTS = '''
