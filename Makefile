@@ -21,20 +21,17 @@ AWAY = rm -rf build/away-$(1) && mkdir -p build/away-$(1) && \
 	cp -r src tests examples benchmarks pyproject.toml README.md build/away-$(1) && cd build/away-$(1)
 # What runs there: pytest, or the fuzzer.
 RUN = -m pytest $(TESTS)
-# What one Python and one build show as well as another is tested once, by make test.
-CORE_TESTS = tests -m "not memory" $(addprefix --ignore=tests/test_, examples.py benchmarks.py explore.py typing.py \
-	fuzz.py numpy_namespace.py)
-
 .PHONY: wheel test test-core fuzz demo bench debug sanitize lint clean
 
 wheel: build/wheel-$(NAME)/made ## the wheel of this Python, in build/wheel-python3
 
+EXTRA = test
 test: wheel ## the tests, on the installed package
-	$(call INSTALL,$(NAME),$(NAME),test)
+	$(call INSTALL,$(NAME),$(NAME),$(EXTRA))
 	$(call AWAY,$(NAME)) && ../../.venv-$(NAME)/bin/python $(RUN)
 
-test-core: ## the tests of the package alone: no examples, benchmarks, browser, or type checkers
-	$(MAKE) test TESTS='$(CORE_TESTS)'
+test-core: ## the tests that another Python may fail: those that tests/conftest.py does not leave out
+	$(MAKE) test EXTRA=test-core TESTS='tests --core python'
 
 SECONDS = 60
 SEED = $(shell date +%Y%m%d)
@@ -49,16 +46,16 @@ bench: wheel ## the benchmarks, without the heavy peers: pip install more of the
 	$(call INSTALL,bench,$(NAME),bench)
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
-debug: TESTS = $(CORE_TESTS) --ignore=tests/test_dropin.py
+debug: TESTS = tests --core build
 debug: export MICROGRAD_C_DEBUG = 1
 debug: build/wheel-debug/made ## bounds checks and assertions on every index and on the tape's order; then the tests
-	$(call INSTALL,debug,debug,test)
+	$(call INSTALL,debug,debug,test-core)
 	$(call AWAY,debug) && ../../.venv-debug/bin/python $(RUN)
 
-sanitize: TESTS = $(CORE_TESTS) --ignore=tests/test_dropin.py
+sanitize: TESTS = tests --core build
 sanitize: export MICROGRAD_C_SANITIZE = 1
 sanitize: build/wheel-sanitize/made ## AddressSanitizer and UndefinedBehaviorSanitizer; then the tests
-	$(call INSTALL,sanitize,sanitize,test)
+	$(call INSTALL,sanitize,sanitize,test-core)
 	$(call AWAY,sanitize) && \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
