@@ -43,6 +43,15 @@ except ModuleNotFoundError:
         name="micrograd_c._core",
     ) from None
 
+if not getattr(_sys, "_is_gil_enabled", lambda: True)():
+    # A free-threaded Python turns the lock on when it imports a module that is not marked as
+    # able to do without it, as _core is not: unless it was told to keep the lock off.
+    raise ImportError(
+        "micrograd_c needs the global interpreter lock, which is forced off in this process:"
+        " unset PYTHON_GIL and leave out -X gil=0, and importing micrograd_c turns the lock on",
+        name=__name__,
+    )
+
 from micrograd_c import autograd, engine, math, nn, optim, tape, viz
 from micrograd_c.autograd import no_grad
 from micrograd_c.check import check_grads
@@ -60,7 +69,7 @@ from micrograd_c.transform import grad, hessian, hvp, jacobian, jvp, value_and_g
 if _TYPE_CHECKING:
     from micrograd_c.arrays import Array
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Array",
     "Program",
