@@ -21,6 +21,7 @@ AWAY = rm -rf build/away-$(1) && mkdir -p build/away-$(1) && \
 	cp -r src tests examples benchmarks pyproject.toml README.md build/away-$(1) && cd build/away-$(1)
 # What runs there: pytest, or the fuzzer.
 RUN = -m pytest $(TESTS)
+
 .PHONY: wheel test test-core fuzz demo bench debug sanitize lint clean
 
 wheel: build/wheel-$(NAME)/made ## the wheel of this Python, in build/wheel-python3
@@ -62,11 +63,11 @@ sanitize: build/wheel-sanitize/made ## AddressSanitizer and UndefinedBehaviorSan
 	../../.venv-sanitize/bin/python $(RUN)
 
 lint: wheel ## ruff, mypy, and mypy's check of the stubs against the built module
-	$(call INSTALL,lint,$(NAME),test)
-	.venv-lint/bin/ruff check .
-	.venv-lint/bin/ruff format --check .
-	.venv-lint/bin/mypy
-	.venv-lint/bin/stubtest micrograd_c --mypy-config-file pyproject.toml \
+	$(call INSTALL,$(NAME),$(NAME),test)
+	.venv-$(NAME)/bin/ruff check .
+	.venv-$(NAME)/bin/ruff format --check .
+	.venv-$(NAME)/bin/mypy
+	.venv-$(NAME)/bin/stubtest micrograd_c --mypy-config-file pyproject.toml \
 		--allowlist tests/stubtest-allowed.txt --ignore-unused-allowlist
 
 clean:

@@ -9,5 +9,5 @@ def test_what_is_left_out_exists():
     for core in CORE.values():
         for name, tests in core.items():
             source = Path(__file__).with_name(name).read_text()
-            missing = [t for t in tests.split() if t != ALL and f"\ndef {t}(" not in source]
-            assert not missing, name
+            for test in tests.split():
+                assert test == ALL or f"\ndef {test.partition('[')[0]}(" in source, (name, test)
