@@ -59,7 +59,8 @@ sanitize: build/wheel-sanitize/made ## AddressSanitizer and UndefinedBehaviorSan
 	$(call INSTALL,sanitize,sanitize,test-core)
 	$(call AWAY,sanitize) && \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=2000 \
+	UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	../../.venv-sanitize/bin/python $(RUN)
 
 lint: wheel ## ruff, mypy, and mypy's check of the stubs against the built module
