@@ -18,7 +18,7 @@ SANITIZE = os.environ.get("MICROGRAD_C_SANITIZE") == "1"
 
 # Eager arithmetic equals CPython's bit for bit: no multiply and add is contracted into one.
 if DEBUG or SANITIZE:
-    UNIX = ["-O1", "-g", "-fno-omit-frame-pointer"]
+    UNIX = ["-Og", "-g1", "-fno-omit-frame-pointer"]  # quick to compile; reports name lines
 else:
     UNIX = ["-O3"]
 UNIX += ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]

@@ -32,7 +32,16 @@ except ModuleNotFoundError:
         name="micrograd_c._core",
     ) from None
 
-__version__ = "0.1.0"
+if not getattr(_sys, "_is_gil_enabled", lambda: True)():
+    # A free-threaded Python turns the lock on when it imports a module that is not marked as
+    # able to do without it, as _core is not: unless it was told to keep the lock off.
+    raise ImportError(
+        "micrograd_c needs the global interpreter lock, which is forced off in this process:"
+        " unset PYTHON_GIL and leave out -X gil=0, and importing micrograd_c turns the lock on",
+        name=__name__,
+    )
+
+__version__ = "0.2.0"
 
 # The public names, by the module that holds them: it is imported when one of them is first asked
 # for. Type checkers read the names in __init__.pyi.

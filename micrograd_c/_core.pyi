@@ -2,11 +2,11 @@
 
 from collections.abc import Callable as _Function
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, overload
+from typing import Any, Literal, NamedTuple, Self, SupportsFloat, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import Self, TypeIs, disjoint_base
+from typing_extensions import TypeIs, disjoint_base
 
 from micrograd_c._functions import Functions
 from micrograd_c._graph import Graph

@@ -110,7 +110,7 @@ def signatures(text: str) -> str:
     return "\n".join(
         [
             "# Written by setup.py from src/ops/ops.h.",
-            "from typing_extensions import Self\n",
+            "from typing import Self\n",
             "from micrograd_c._core import Value, _Number\n",
             "class Functions:",
             *(

@@ -567,9 +567,7 @@ def test_a_training_loop_without_retained_graphs(nothing_left):
     del loss, losses
 
 
-def test_second_sweeps_raise_where_torch_does():
-    torch = pytest.importorskip("torch")
-
+def test_second_sweeps_raise_where_torch_does(recorded):
     def outcomes(number, error, backward):
         x = number(3.0)
         y = x * x
@@ -583,13 +581,16 @@ def test_second_sweeps_raise_where_torch_does():
                 found.append("raised")
         return found
 
-    ours = outcomes(Value, ValueError, lambda v, retain: v.backward(retain_graph=retain))
-    theirs = outcomes(
-        lambda v: torch.tensor(v, requires_grad=True),
-        RuntimeError,
-        lambda v, retain: v.backward(retain_graph=retain),
-    )
-    assert ours == theirs == ["passed", "passed", "raised", "raised", "raised"]
+    def theirs():
+        import torch
+
+        return outcomes(lambda v: torch.tensor(v, requires_grad=True), RuntimeError, backward)
+
+    def backward(v, retain):
+        v.backward(retain_graph=retain)
+
+    ours = outcomes(Value, ValueError, backward)
+    assert ours == recorded(theirs) == ["passed", "passed", "raised", "raised", "raised"]
 
 
 # ---- autograd.backward
@@ -620,9 +621,7 @@ def test_heads_that_depend_on_each_other_or_come_twice():
     assert (z.grad, y.grad, x.grad) == (10.0, 131.0, 131.0 * 6 + 90.0)
 
 
-def test_several_heads_as_in_torch():
-    torch = pytest.importorskip("torch")
-
+def test_several_heads_as_in_torch(recorded):
     def gradients(number, backward):
         x, y = number(0.7), number(-1.3)
         u = (x * y).tanh()
@@ -631,13 +630,15 @@ def test_several_heads_as_in_torch():
         backward([w, u, v, w], [0.5, 2.0, -1.0, 0.25])
         return float(x.grad), float(y.grad)
 
-    def number(v):
-        return torch.tensor(v, dtype=torch.float64, requires_grad=True)
+    def theirs():
+        import torch
 
-    theirs = gradients(
-        number, lambda h, g: torch.autograd.backward(h, [torch.tensor(v).double() for v in g])
-    )
-    assert gradients(Value, autograd.backward) == pytest.approx(theirs, rel=1e-13)
+        return gradients(
+            lambda v: torch.tensor(v, dtype=torch.float64, requires_grad=True),
+            lambda h, g: torch.autograd.backward(h, [torch.tensor(v).double() for v in g]),
+        )
+
+    assert gradients(Value, autograd.backward) == pytest.approx(recorded(theirs), rel=1e-13)
 
 
 def values(*shape):
@@ -798,9 +799,7 @@ def unchanged(before):
     return all(v.grad == grad or math.isnan(grad) for v, grad in before)
 
 
-def test_grad_is_torchs():
-    torch = pytest.importorskip("torch")
-
+def test_grad_is_torchs(recorded):
     def gradients(number, grad):
         x, y, unused = number(0.7), number(-1.3), number(1.0)
         u = (x * y).tanh()
@@ -809,14 +808,16 @@ def test_grad_is_torchs():
         second = grad([v, v * u], [u, unused, x])
         return [float(g or 0) for g in (*first, *second)]
 
-    def number(v):
-        return torch.tensor(v, dtype=torch.float64, requires_grad=True)
+    def theirs():
+        import torch
 
-    theirs = gradients(
-        number, lambda h, v: torch.autograd.grad(h, v, retain_graph=True, allow_unused=True)
-    )
+        return gradients(
+            lambda v: torch.tensor(v, dtype=torch.float64, requires_grad=True),
+            lambda h, v: torch.autograd.grad(h, v, retain_graph=True, allow_unused=True),
+        )
+
     ours = gradients(Value, autograd.grad)
-    assert ours == pytest.approx(theirs, rel=1e-13) and ours[5] == 0.0
+    assert ours == pytest.approx(recorded(theirs), rel=1e-13) and ours[5] == 0.0
 
 
 def test_it_touches_no_gradient():
@@ -1091,19 +1092,22 @@ def test_jvp_of_every_operation(op):
         )
 
 
-def test_jvp_is_jaxs():
-    jax = pytest.importorskip("jax")
-    jax.config.update("jax_enable_x64", True)
-
+def test_jvp_is_jaxs(recorded):
     def function(x, y, tanh, exp):
         return tanh(x * y) / y + exp(x) ** 2, x - y
 
-    _, theirs = jax.jvp(
-        lambda x, y: function(x, y, jax.numpy.tanh, jax.numpy.exp), (0.3, 0.7), (2.0, -1.0)
-    )
+    def theirs():
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        _, tangents = jax.jvp(
+            lambda x, y: function(x, y, jax.numpy.tanh, jax.numpy.exp), (0.3, 0.7), (2.0, -1.0)
+        )
+        return [float(t) for t in tangents]
+
     x, y = Value(0.3), Value(0.7)
     ours = autograd.jvp(function(x, y, mg.math.tanh, mg.math.exp), (x, y), (2.0, -1.0))
-    assert ours == pytest.approx([float(t) for t in theirs], rel=1e-13)
+    assert ours == pytest.approx(recorded(theirs), rel=1e-13)
 
 
 def test_constants_with_infinite_partials_have_no_say():

@@ -116,9 +116,9 @@ def test_branches_that_raise_nothing_need_be_no_functions():
 
 def test_what_raises_still_does_and_functions_must_give_numbers():
     x = Value(0.0)
-    with pytest.raises(ValueError, match="math domain error"):
+    with pytest.raises(ValueError, match="math domain error|expected a positive input"):
         mg.where(x, x.log(), 0.0)
-    with pytest.raises(ValueError, match="math domain error"):
+    with pytest.raises(ValueError, match="math domain error|expected a positive input"):
         mg.where(x, 0.0, lambda: x.log())
     with pytest.raises(TypeError, match="a must be a Value or a real number, not str"):
         mg.where(1.0, lambda: "a", 0.0)
