@@ -9,8 +9,9 @@ import math
 import random
 
 import mpmath
+import numpy as np
 import pytest
-from reference import INF, OPERATIONS, call, in_mpmath, inside, numpys_name, operands
+from reference import INF, OPERATIONS, call, in_mpmath, inside, numpys_name, operands, tables
 
 from micrograd_c import Value
 from micrograd_c._core import OPS
@@ -123,6 +124,18 @@ def test_partials(op):
                     wrong.append((args, k, leaf.grad, as_float(expected)))
     message = f"{op.name}: {len(wrong)} wrong: (arguments, operand, partial, exact partial)\n"
     assert not wrong, message + "\n".join(map(str, wrong))
+
+
+@every_op
+@pytest.mark.parametrize("m", [math, np], ids=["floats", "arrays"])
+def test_formulas_of_partials_in_reference_py(op, m):
+    _, partial = tables(m)[op.arity - 1][op.name]
+    for at in itertools.product((0.1, 0.45, 0.9), (0.2, 0.75)):
+        at = operands(op, *at)
+        for k, found in enumerate(np.atleast_1d(partial(*at))[: 1 if op.name == "powc" else 2]):
+            orders = tuple(int(k == n) for n in range(op.arity))
+            exact = mpmath.diff(in_mpmath(mpmath.mp, op.name), tuple(at), orders)
+            assert found == pytest.approx(float(exact), rel=1e-10)
 
 
 @every_op
