@@ -25,7 +25,7 @@ class Op(NamedTuple):
     """What tests know of an operation of src/ops/ops.h; nothing of it is the engine's.
 
     Formulas are text over the names of `math`, `where`, and those in `names` below. They are read
-    for floats, for NumPy's arrays and for mpmath's numbers.
+    for floats, for NumPy's arrays and for mpmath's numbers, so write them without cancellation.
     """
 
     value: str
