@@ -242,17 +242,23 @@ class Words:
         return [e / cls.sum(exps) for e in exps]
 
 
-def series_of(name, a, order):
-    """The coefficients of a function at a; None where it has none."""
+def defined(name, a, at):
+    """Whether the first operand is between the bounds, and the operands are at no edge."""
     op = OPERATIONS[name]
-    if not op.above < a < op.below or a in op.edges:
-        return None
-    found = mp.taylor(in_mpmath(mp, name), a, order)
-    return found if all(map(known, found)) else None
+    return op.above < a < op.below and at not in op.edges
 
 
 def known(c):
+    """Whether it is a number, real and in scale."""
     return isinstance(c, mp.mpf) and abs(c) < MOST
+
+
+def series_of(name, a, order):
+    """The coefficients of a function at a; None where it has none."""
+    if not defined(name, a, a):
+        return None
+    found = mp.taylor(in_mpmath(mp, name), a, order)
+    return found if all(map(known, found)) else None
 
 
 def rounded(series, a):
@@ -282,6 +288,8 @@ def method_of_two(name):
         if self.coefficients is None or other.coefficients is None:
             return self.unknown()
         a, b = self.value, other.value
+        if not defined(name, a, (a, b)):
+            return self.unknown()
         out = self.constant(0)
         for m, n in monomials(2, self.kind[1]):
             c = mp.diff(in_mpmath(mp, name), (a, b), (m, n))
