@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import Model, live_nodes, model_dot, model_sum
+from reference import Model, call, in_mpmath, live_nodes, model_dot, model_sum, operands
 
 import micrograd_c as mg
 from micrograd_c import Value, _core, autograd, tape
@@ -1060,21 +1060,7 @@ def test_jvp_on_random_graphs(seed):
 @pytest.mark.parametrize("op", _core.OPS, ids=lambda op: op.name)
 def test_jvp_of_every_operation(op):
     mpmath = pytest.importorskip("mpmath")
-    from reference import call
-
-    names = dict(add="fadd", sub="fsub", mul="fmul", div="fdiv", pow="power", neg="fneg")
-    names |= dict(abs="fabs", log2="log", powc="power")
-    ours = {
-        "log2": lambda a: mpmath.log(a, 2),
-        "sigmoid": lambda a: 1 / (1 + mpmath.exp(-a)),
-        "softplus": lambda a: mpmath.log(1 + mpmath.exp(a)),
-        "relu": lambda a: max(a, mpmath.mpf(0)),
-        "min": min,
-        "max": max,
-    }
-    function = ours.get(op.name) or getattr(mpmath, names.get(op.name, op.name))
-    point = (1.3, 0.4) if op.name == "acosh" else (0.3, 0.4)
-    point = point[: op.arity]
+    function, point = in_mpmath(mpmath.mp, op.name), operands(op, 0.3, 0.4)
     xs = [Value(v) for v in point]
     y = call(op.name, *xs)
     direction = (0.7, 0.0 if op.name == "powc" else -0.2)[: op.arity]

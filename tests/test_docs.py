@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from reference import OPERATIONS
 
 import micrograd_c
 from micrograd_c import _core, _graph, arrays, math
@@ -114,7 +115,7 @@ def test_methods_document_their_formulas(op):
     """The documentation of a function is made from its line in the op table."""
     method = getattr(micrograd_c.Value, op.name, None)
     if method is None:
-        assert op.name in ("add", "sub", "mul", "div", "pow", "powc", "neg")
+        assert "{name}" not in OPERATIONS[op.name].spelled
     else:
         assert op.value in method.__doc__ and op.by_a in method.__doc__
 

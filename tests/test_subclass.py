@@ -4,7 +4,7 @@ import math
 import operator
 
 import pytest
-from reference import call, live_nodes
+from reference import METHODS_OF_TWO, call, live_nodes, operands
 
 import micrograd_c
 from micrograd_c import Value, tape
@@ -39,7 +39,7 @@ class MoreLeft(Left):
 
 @pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
 def test_every_op_gives_the_subclass_without_its_init(op):
-    leaves = [Named(1.5 if op.name == "acosh" else 0.5), Named(0.25)][: op.arity]
+    leaves = [*map(Named, operands(op, 0.5, 0.25))]
     calls = Named.calls
     out = call(op.name, *leaves)
     assert type(out) is Named and Named.calls == calls
@@ -53,7 +53,7 @@ def test_numbers_and_plain_values_take_the_subclass():
     for op in operator.add, operator.sub, operator.mul, operator.truediv, operator.pow:
         for out in (op(v, 2), op(2, v), op(v, plain), op(plain, v)):
             assert type(out) is Named
-    for name in "atan2", "hypot", "min", "max":
+    for name in METHODS_OF_TWO:
         assert type(getattr(v, name)(1.0)) is Named
         assert type(getattr(v, name)(plain)) is Named
         assert type(getattr(plain, name)(v)) is Named

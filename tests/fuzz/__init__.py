@@ -7,7 +7,11 @@ A kind is a module with `case(rng)`, which makes a Case of a random.Random; `run
 raises where the engine and the reference differ; and `script(case)`, the case as a short text.
 """
 
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.append(str(Path(__file__).parents[1]))  # of reference.py
 
 
 class Case(NamedTuple):

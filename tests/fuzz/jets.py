@@ -1,7 +1,6 @@
 """Truncated Taylor series of several variables over mpmath, which owe nothing to the engine.
 
-Functions are composed by their own series, which for most of them comes from a derivative that is
-algebraic in simpler ones: asin' = (1 - x^2) ** (-1/2), integrated.
+Functions are composed by their own series, which mpmath finds of the table in reference.py.
 """
 
 import functools
@@ -9,6 +8,7 @@ import itertools
 import random
 
 from mpmath import MPContext
+from reference import ARITY, OPERATIONS, in_mpmath
 
 mp = MPContext()
 mp.dps = 30
@@ -87,10 +87,6 @@ class Jet:
             out = out * rest + c
         out.exact = exact and out.coefficients is not None
         return out
-
-    def integrated(self, start):
-        """Of one variable: the series whose derivative this is."""
-        return [mp.mpf(start), *(c / (k + 1) for k, c in enumerate(self.coefficients[:-1]))]
 
     # ---- operators
 
@@ -247,76 +243,23 @@ class Words:
         return [e / cls.sum(exps) for e in exps]
 
 
-def cycle(*values):
-    """The series of derivatives that repeat."""
-    return lambda x: [
-        f(x.value) / mp.factorial(k) for k, f in zip(range(x.kind[1] + 1), itertools.cycle(values))
-    ]
+def defined(name, a, at):
+    """Whether the first operand is between the bounds, and the operands are at no edge."""
+    op = OPERATIONS[name]
+    return op.above < a < op.below and at not in op.edges
 
 
-def by_derivative(f, derivative):
-    """The series whose derivative is that."""
-    return lambda x: derivative(x).integrated(f(x.value))
-
-
-def anywhere(a):
-    return True
-
-
-def negative(f):
-    return lambda a: -f(a)
-
-
-def cube_root(x):
-    """The odd coefficients are those of a derivative that is even."""
-    found = (Jet.variable(x.kind, 0, abs(x.value)) ** (mp.one / 3)).coefficients
-    return [c * mp.sign(x.value) ** (k + 1) for k, c in enumerate(found)]
-
-
-exp = cycle(mp.exp)
-# For each function: where it is defined (on the edge it is unknown), and what makes its
-# coefficients of x, a variable.
-FUNCTIONS = {
-    "exp": (anywhere, exp),
-    "expm1": (anywhere, lambda x: [mp.expm1(x.value), *exp(x)[1:]]),
-    "log": (lambda a: a > 0, by_derivative(mp.log, lambda x: x**-1)),
-    "log2": (lambda a: a > 0, by_derivative(lambda a: mp.log(a, 2), lambda x: x**-1 / mp.log(2))),
-    "log10": (lambda a: a > 0, by_derivative(mp.log10, lambda x: x**-1 / mp.log(10))),
-    "log1p": (lambda a: a > -1, by_derivative(mp.log1p, lambda x: (1 + x) ** -1)),
-    "sqrt": (lambda a: a > 0, lambda x: (x ** (mp.one / 2)).coefficients),
-    "cbrt": (lambda a: a != 0, cube_root),
-    "sin": (anywhere, cycle(mp.sin, mp.cos, negative(mp.sin), negative(mp.cos))),
-    "cos": (anywhere, cycle(mp.cos, negative(mp.sin), negative(mp.cos), mp.sin)),
-    "tan": (anywhere, by_derivative(mp.tan, lambda x: x.cos() ** -2)),
-    "asin": (lambda a: abs(a) < 1, by_derivative(mp.asin, lambda x: (1 - x * x) ** -0.5)),
-    "acos": (lambda a: abs(a) < 1, by_derivative(mp.acos, lambda x: -((1 - x * x) ** -0.5))),
-    "atan": (anywhere, by_derivative(mp.atan, lambda x: (1 + x * x) ** -1)),
-    "sinh": (anywhere, cycle(mp.sinh, mp.cosh)),
-    "cosh": (anywhere, cycle(mp.cosh, mp.sinh)),
-    "tanh": (anywhere, by_derivative(mp.tanh, lambda x: x.cosh() ** -2)),
-    "asinh": (anywhere, by_derivative(mp.asinh, lambda x: (1 + x * x) ** -0.5)),
-    "acosh": (lambda a: a > 1, by_derivative(mp.acosh, lambda x: (x * x - 1) ** -0.5)),
-    "atanh": (lambda a: abs(a) < 1, by_derivative(mp.atanh, lambda x: (1 - x * x) ** -1)),
-    "erf": (anywhere, by_derivative(mp.erf, lambda x: (-x * x).exp() * (2 / mp.sqrt(mp.pi)))),
-    "erfc": (anywhere, by_derivative(mp.erfc, lambda x: (-x * x).exp() * (-2 / mp.sqrt(mp.pi)))),
-    "sigmoid": (anywhere, lambda x: ((1 + (-x).exp()) ** -1).coefficients),
-    "softplus": (anywhere, by_derivative(lambda a: mp.log1p(mp.exp(a)), lambda x: x.sigmoid())),
-}
+def known(c):
+    """Whether it is a number, real and in scale."""
+    return isinstance(c, mp.mpf) and abs(c) < MOST
 
 
 def series_of(name, a, order):
     """The coefficients of a function at a; None where it has none."""
-    defined, series = FUNCTIONS[name]
-    if not defined(a):
+    if not defined(name, a, a):
         return None
-    wobble, Jet.wobble = Jet.wobble, None
-    try:
-        found = series(Jet.variable((1, order), 0, a))
-        return found if all(mp.isfinite(c) for c in found) else None
-    except (ArithmeticError, AttributeError, TypeError):  # a part of it is unknown
-        return None
-    finally:
-        Jet.wobble = wobble
+    found = mp.taylor(in_mpmath(mp, name), a, order)
+    return found if all(map(known, found)) else None
 
 
 def rounded(series, a):
@@ -340,5 +283,26 @@ def method(name):
     return call
 
 
-for name in FUNCTIONS:
-    setattr(Jet, name, method(name))
+def method_of_two(name):
+    def call(self, other):
+        other = self.lifted(other)
+        if self.coefficients is None or other.coefficients is None:
+            return self.unknown()
+        a, b = self.value, other.value
+        if not defined(name, a, (a, b)):
+            return self.unknown()
+        out = self.constant(0)
+        for m, n in monomials(2, self.kind[1]):
+            c = mp.diff(in_mpmath(mp, name), (a, b), (m, n))
+            if not known(c):
+                return self.unknown()
+            c = c / mp.factorial(m) / mp.factorial(n)
+            out = out + c * (self - a) ** m * (other - b) ** n
+        return out
+
+    return call
+
+
+for name in ARITY:
+    if "{name}" in OPERATIONS[name].spelled and not hasattr(Jet, name):
+        setattr(Jet, name, (method if ARITY[name] == 1 else method_of_two)(name))

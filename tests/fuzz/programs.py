@@ -5,11 +5,8 @@ So any step may be left out. The source is that of scalar code over micrograd_c'
 over the methods of Values; a reference runs the same text with stand-ins for both.
 """
 
-from micrograd_c._core import OPS
+from reference import ARITY, spelled
 
-from .formulas import SYMBOLS
-
-ARITY = {op.name: op.arity for op in OPS}
 NUMBERS = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.25, 0.5, 0.7, 1.0, 1.25, 2.0, 3.0]
 POWERS = [-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0]
 MIXED = [f"{name} {side}" for name in ("add", "sub", "mul", "div") for side in "lr"]
@@ -27,19 +24,10 @@ def expression(step, nodes):
     """The step as Python, of the names of the nodes so far."""
     name, i, j, k, number = step
     a, b, c = (nodes[at % len(nodes)] for at in (i, j, k))
-    if name == "powc":
-        return f"{a} ** {number}"
-    if name == "neg":
-        return f"-{a}"
-    if name == "abs":
-        return f"abs({a})"
-    if name in SYMBOLS:
-        return f"{a} {SYMBOLS[name]} {b}"
     if name in ARITY:
-        return f"{a}.{name}({b if ARITY[name] == 2 else ''})"
+        return spelled(name, a, number if name == "powc" else b)
     if name in MIXED:
-        op = SYMBOLS[name[:-2]]
-        return f"{number} {op} {a}" if name[-1] == "l" else f"{a} {op} {number}"
+        return spelled(name[:-2], *((number, a) if name[-1] == "l" else (a, number)))
     if name == "detach":
         return f"{a}.detach()"
     if name == "sum":

@@ -13,24 +13,26 @@ import copy
 import gc
 import math
 import operator
+import re
+
+from reference import METHODS_OF_TWO, OPERATIONS, tables
 
 import micrograd_c as mg
 from micrograd_c import Value, _core, autograd, tape
 
 from . import Case, Wrong
-from .formulas import EXACT, FloatMath, tables
-from .formulas import SYMBOLS as OPERATORS
 
 NAMES = [f"v{k}" for k in range(8)]
 NUMBERS = [-2.5, -1.0, -0.75, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0]
 
 
 # Of the op table: those that are called as methods.
-UNARY, BINARY = tables(FloatMath())
+UNARY, BINARY = tables(math)
 FUNCTIONS = [name for name in UNARY if name != "neg"]
-METHODS = [name for name in BINARY if name not in OPERATORS]
-SYMBOLS = {"relu": "ReLU"}
-READ_THEMSELVES = "exp expm1 sqrt cbrt tan tanh sigmoid hypot **".split()
+SYMBOLS = {op.name: op.symbol for op in _core.OPS}
+# Their partials are made from their own number, v. (Of relu, the reference does so, too.)
+READ_THEMSELVES = {op.symbol for op in _core.OPS if re.search(r"\bv\b", op.by_a + "," + op.by_b)}
+READ_THEMSELVES.remove("ReLU")
 
 
 class Unknown(Exception):
@@ -317,11 +319,11 @@ def topological(root):
 
 def function(name):
     of_number, partial = UNARY[name]
-    exact = name in EXACT
+    exact = OPERATIONS[name].roundings == 0
 
     def method(self):
         data = of_number(self.data)
-        out = made(data, (self,), SYMBOLS.get(name, name), lambda: (), ulps=0 if exact else 8)
+        out = made(data, (self,), SYMBOLS[name], lambda: (), ulps=0 if exact else 8)
         if out.children:  # relu asks the node's own number, as micrograd does
             reads = out if name == "relu" else self
             out.partials = guarded(out, lambda: (partial(reads.data),))
@@ -332,7 +334,7 @@ def function(name):
 
 def binary(name):
     of_numbers, partials = BINARY[name]
-    exact = name in EXACT
+    exact = OPERATIONS[name].roundings == 0
 
     def method(self, other):
         other = lifted(other)
@@ -349,7 +351,7 @@ def binary(name):
 
 for name in FUNCTIONS:
     setattr(Node, name, function(name))
-for name in METHODS:
+for name in METHODS_OF_TWO:
     setattr(Node, name, binary(name))
 
 
@@ -537,7 +539,7 @@ def line(rng):
     if kind < 0.43:
         return f"{out} = {a}.{rng.choice(FUNCTIONS)}()"
     if kind < 0.47:
-        return f"{out} = {a}.{rng.choice(METHODS)}({rng.choice([b, str(x)])})"
+        return f"{out} = {a}.{rng.choice(METHODS_OF_TWO)}({rng.choice([b, str(x)])})"
     if kind < 0.49:
         return f"{out} = {a} ** {rng.choice([b, '2', '3', '-1', '0.5', '0', '1', '-2.5'])}"
     return rng.choice(
