@@ -99,7 +99,7 @@ def read_partials(
 def table(text: str) -> tuple[list[Operation], list[Formula]]:
     """The operations and formulas of ops.h."""
     operations = [
-        Operation(row[1], int(row[3]), *row[4:7]) for row in _rows(text, "X") if len(row) == 9
+        Operation(row[1], int(row[3]), *row[4:7]) for row in _rows(text, "X") if len(row) == 10
     ]
     return operations, [Formula(*row) for row in _rows(text, "F")]
 
@@ -126,10 +126,11 @@ def _rows(text: str, macro: str) -> list[list[str]]:
     """The arguments of the lines `macro(...)`."""
     rows = []
     for line in re.findall(rf"^{macro}\((.*)\) *\\?$", text, re.M):
-        row, depth = [""], 0
+        row, depth, quoted = [""], 0, False
         for c in line:
             depth += (c == "(") - (c == ")")
-            if c == "," and depth == 0:
+            quoted ^= c == '"'
+            if c == "," and depth == 0 and not quoted:
                 row.append("")
             else:
                 row[-1] += c

@@ -81,13 +81,17 @@ def evaluated(g, numbers, plain=None):
     return [values[n] for n in g.outputs]
 
 
-def along(g, *directions):
-    """t, s, ... -> the outputs at the inputs + t * the first direction + s * the second, ..."""
+def along(g, *directions, factor=1):
+    """t, s, ... -> the outputs at the inputs + t * the first direction + s * the second, ...
+
+    factor: what x, y and z are multiplied with before.
+    """
     plain = {}
-    evaluated(g, [mp.mpf(v) for v in NUMBERS], plain)
+    inputs = [mp.mpf(v) * factor for v in NUMBERS[:3]] + [mp.mpf(NUMBERS[3])]
+    evaluated(g, inputs, plain)
 
     def function(*lengths):
-        numbers = [mp.mpf(v) for v in NUMBERS]
+        numbers = list(inputs)
         for t, direction in zip(lengths, directions):
             numbers[:3] = [v + t * int(d) for v, d in zip(numbers, direction)]
         return evaluated(g, numbers, plain)
@@ -95,9 +99,9 @@ def along(g, *directions):
     return function
 
 
-def derivatives(g, *directions):
+def derivatives(g, *directions, factor=1):
     """The derivatives of the outputs by one direction after the other, by central differences."""
-    function = along(g, *directions)
+    function = along(g, *directions, factor=factor)
     total = [mp.mpf(0)] * len(g.outputs)
     for signs in itertools.product((1, -1), repeat=len(directions)):
         outputs = function(*[sign * STEP for sign in signs])
@@ -145,7 +149,7 @@ def reverse(g, first=INPUTS):
 
 
 def close(got, expected, scale=1.0):
-    expected = [float(v) for v in expected]
+    got, expected = np.array(got, float), [float(v) for v in expected]
     size = scale + max(map(abs, expected), default=0)
     return np.abs(got - expected).max(initial=0) <= 1e-9 * size
 
@@ -219,6 +223,8 @@ def test_third_derivatives(g, u):
     assume(gentle(g))
     expected = derivatives(g, u, u, u)
     assume(all(abs(d) < 1e5 for d in expected))
+    # Near a singularity, as that of acosh, roundings of the operands alone make other derivatives.
+    assume(close(expected, derivatives(g, u, u, u, factor=1 + mp.mpf(10) ** -14), 1e4))
     thrice = forward(forward(forward(g), INPUTS + 3), INPUTS + 6)
     assert close(run(thrice, [*u, *u, *u]), expected, 1e4), shown(g)
 

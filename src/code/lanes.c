@@ -17,7 +17,7 @@
  * be one, so that the compiler needs no loop for a rest. The kernel of a partial adds to gx, the
  * adjoint of that operand. They are made from the op table, a copy, and OP_WHERE. */
 
-#define PLAIN(X) X(PLAIN, plain, "", 1, a, 1, 0, NULL, FINITE)
+#define PLAIN(X) X(PLAIN, plain, "", 1, a, 1, 0, NULL, FINITE, "")
 
 #define VALUE_ARGS \
     double *__restrict out, const double *x, const double *y, const double *z, size_t count
@@ -26,7 +26,7 @@
         const double *out, size_t count
 #define EACH(i) for (size_t i = 0; i != (count & ~(size_t)7); i++)
 
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits) \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
     static void value_##name(VALUE_ARGS) {                            \
         (void)y, (void)z;                                             \
         EACH(i) {                                                     \
@@ -78,7 +78,7 @@ typedef struct {
 } Kernel;
 
 static const Kernel KERNELS[OP_COUNT] = {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits) \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
     [OP_##NAME] = {arity, value_##name, {by_a_##name, arity == 2 ? by_b_##name : NULL, NULL}},
     ALL_OPS(X) PLAIN(X)
 #undef X
@@ -508,7 +508,7 @@ INLINE const Instr *forward_cheap(const Instr *i, const Instr *end, double *u) {
 
 INLINE const Instr *forward_single(const Instr *i, const Instr *end, double *u) {
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits)  \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says)  \
     case OP_##NAME:                                                    \
         do {                                                           \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a]; \
@@ -567,7 +567,7 @@ INLINE const Instr *reverse_cheap(const Instr *i, const Instr *begin, const doub
 INLINE const Instr *reverse_single(const Instr *i, const Instr *begin, const double *u,
                                    double *gu) {
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits)                      \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says)                      \
     case OP_##NAME:                                                                        \
         do {                                                                               \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out];      \

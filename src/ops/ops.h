@@ -1,6 +1,6 @@
 /* The op table: ONE line an operation, and all that is made from it.
  *
- *   X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits)
+ *   X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says)
  *
  *   NAME    the op code, OP_NAME
  *   name    the method or operator as Python spells it
@@ -16,6 +16,7 @@
  *             OVERFLOWS value and partials are infinite where a finite operand is large
  *             SINGULAR  a partial is infinite, or nan, at a point or beyond a bound
  *             CHOOSES   the partials say what is chosen: where one is 0, nothing passes, whatever the adjoint
+ *   says    what it is, with units, as the documentation of its method begins
  *
  * Adding an operation is adding a line: its method on Value and Array, that method's documentation and signature,
  * its derivatives and its lanes follow from it.
@@ -61,55 +62,55 @@ FORMULAS(F)
 #undef F
 
 #define OPERATORS(X) \
-X(ADD,      add,      "+",        2, a + b,              1,                          1,                         NULL,  COMMUTES)                          \
-X(SUB,      sub,      "-",        2, a - b,              1,                          -1,                        NULL,  FINITE)                            \
-X(MUL,      mul,      "*",        2, a * b,              b,                          a,                         NULL,  COMMUTES)                          \
-X(DIV,      div,      "/",        2, a / b,              1 / b,                      -(a / b) / b,              "truediv", SINGULAR)                      \
-X(POW,      pow,      "**",       2, pow(a, b),          pow_by_base(a, b),          pow_by_exponent(a, b, v),  "pow", LIBRARY | SINGULAR)                \
-/* the exponent is a plain number: no derivative by it is asked for */                                                                                    \
-X(POWC,     powc,     "**",       2, pow(a, b),          powc_by_base(a, b),         0,                         "pow", LIBRARY | SINGULAR)                \
-X(NEG,      neg,      "neg",      1, -a,                 -1,                         0,                         NULL,  FINITE)
+X(ADD,      add,      "+",        2, a + b,              1,                          1,                         NULL,  COMMUTES, "")                                                          \
+X(SUB,      sub,      "-",        2, a - b,              1,                          -1,                        NULL,  FINITE, "")                                                            \
+X(MUL,      mul,      "*",        2, a * b,              b,                          a,                         NULL,  COMMUTES, "")                                                          \
+X(DIV,      div,      "/",        2, a / b,              1 / b,                      -(a / b) / b,              "truediv", SINGULAR, "")                                                      \
+X(POW,      pow,      "**",       2, pow(a, b),          pow_by_base(a, b),          pow_by_exponent(a, b, v),  "pow", LIBRARY | SINGULAR, "")                                                \
+/* the exponent is a plain number: no derivative by it is asked for */                                                                                                                        \
+X(POWC,     powc,     "**",       2, pow(a, b),          powc_by_base(a, b),         0,                         "pow", LIBRARY | SINGULAR, "")                                                \
+X(NEG,      neg,      "neg",      1, -a,                 -1,                         0,                         NULL,  FINITE, "")
 
 #define UNARY_FUNCTIONS(X) \
-X(ABS,      abs,      "abs",      1, fabs(a),            (a > 0) - (a < 0),          0,                         NULL,  FINITE)                            \
-X(EXP,      exp,      "exp",      1, exp(a),             v,                          0,                         "exp", LIBRARY | OVERFLOWS)               \
-X(EXPM1,    expm1,    "expm1",    1, expm1(a),           expm1_partial(a, v),        0,                         "expm1", LIBRARY | OVERFLOWS)             \
-X(LOG,      log,      "log",      1, log(a),             1 / a,                      0,                         "log", LIBRARY | SINGULAR)                \
-X(LOG2,     log2,     "log2",     1, log2(a),            1 / LN_2 / a,               0,                         "log2", LIBRARY | SINGULAR)               \
-X(LOG10,    log10,    "log10",    1, log10(a),           1 / LN_10 / a,              0,                         "log10", LIBRARY | SINGULAR)              \
-X(LOG1P,    log1p,    "log1p",    1, log1p(a),           1 / (1 + a),                0,                         "log1p", LIBRARY | SINGULAR)              \
-X(SQRT,     sqrt,     "sqrt",     1, sqrt(a),            0.5 / v,                    0,                         "sqrt", SINGULAR)                         \
-X(CBRT,     cbrt,     "cbrt",     1, cbrt(a),            1 / (3 * v * v),            0,                         NULL,  LIBRARY | SINGULAR)                \
-X(SIN,      sin,      "sin",      1, sin(a),             cos(a),                     0,                         "sin", LIBRARY)                           \
-X(COS,      cos,      "cos",      1, cos(a),             -sin(a),                    0,                         "cos", LIBRARY)                           \
-X(TAN,      tan,      "tan",      1, tan(a),             1 + v * v,                  0,                         "tan", LIBRARY)                           \
-X(ASIN,     asin,     "asin",     1, asin(a),            1 / sqrt(one_less_square(a)), 0,                        "asin", LIBRARY | SINGULAR)              \
-X(ACOS,     acos,     "acos",     1, acos(a),            -1 / sqrt(one_less_square(a)), 0,                       "acos", LIBRARY | SINGULAR)              \
-X(ATAN,     atan,     "atan",     1, atan(a),            1 / (1 + a * a),            0,                         "atan", LIBRARY)                          \
-X(SINH,     sinh,     "sinh",     1, sinh(a),            cosh(a),                    0,                         "sinh", LIBRARY | OVERFLOWS)              \
-X(COSH,     cosh,     "cosh",     1, cosh(a),            sinh(a),                    0,                         "cosh", LIBRARY | OVERFLOWS)              \
-X(TANH,     tanh,     "tanh",     1, tanh(a),            tanh_partial(a, v),         0,                         "tanh", LIBRARY)                          \
-X(ASINH,    asinh,    "asinh",    1, asinh(a),           1 / hypot(1, a),            0,                         "asinh", LIBRARY)                         \
-X(ACOSH,    acosh,    "acosh",    1, acosh(a),           1 / (sqrt(a - 1) * sqrt(a + 1)), 0,                    "acosh", LIBRARY | SINGULAR)              \
-X(ATANH,    atanh,    "atanh",    1, atanh(a),           1 / one_less_square(a),      0,                         "atanh", LIBRARY | SINGULAR)             \
-X(ERF,      erf,      "erf",      1, erf(a),             TWO_OVER_SQRT_PI * exp(-a * a), 0,                     "erf", LIBRARY)                           \
-X(ERFC,     erfc,     "erfc",     1, erfc(a),            -TWO_OVER_SQRT_PI * exp(-a * a), 0,                    "erfc", LIBRARY)                          \
-X(SIGMOID,  sigmoid,  "sigmoid",  1, logistic(a),        sigmoid_partial(a, v),      0,                         NULL,  LIBRARY)                           \
-X(SOFTPLUS, softplus, "softplus", 1, (a > 0 ? a : 0) + log1p(exp(-fabs(a))), logistic(a), 0,                    NULL,  LIBRARY)                           \
-/* as micrograd: nothing passes at 0 */                                                                                                                   \
-X(RELU,     relu,     "ReLU",     1, a < 0 ? 0 : a,      v > 0,                      0,                         NULL,  CHOOSES)
+X(ABS,      abs,      "abs",      1, fabs(a),            (a > 0) - (a < 0),          0,                         NULL,  FINITE, "The absolute value.")                                         \
+X(EXP,      exp,      "exp",      1, exp(a),             v,                          0,                         "exp", LIBRARY | OVERFLOWS, "e to the power of this value.")                  \
+X(EXPM1,    expm1,    "expm1",    1, expm1(a),           expm1_partial(a, v),        0,                         "expm1", LIBRARY | OVERFLOWS, "exp(a) - 1, precise near 0.")                  \
+X(LOG,      log,      "log",      1, log(a),             1 / a,                      0,                         "log", LIBRARY | SINGULAR, "The natural logarithm.")                          \
+X(LOG2,     log2,     "log2",     1, log2(a),            1 / LN_2 / a,               0,                         "log2", LIBRARY | SINGULAR, "The logarithm to base 2.")                       \
+X(LOG10,    log10,    "log10",    1, log10(a),           1 / LN_10 / a,              0,                         "log10", LIBRARY | SINGULAR, "The logarithm to base 10.")                     \
+X(LOG1P,    log1p,    "log1p",    1, log1p(a),           1 / (1 + a),                0,                         "log1p", LIBRARY | SINGULAR, "log(1 + a), precise near 0.")                   \
+X(SQRT,     sqrt,     "sqrt",     1, sqrt(a),            0.5 / v,                    0,                         "sqrt", SINGULAR, "The square root.")                                         \
+X(CBRT,     cbrt,     "cbrt",     1, cbrt(a),            1 / (3 * v * v),            0,                         NULL,  LIBRARY | SINGULAR, "The cube root.")                                  \
+X(SIN,      sin,      "sin",      1, sin(a),             cos(a),                     0,                         "sin", LIBRARY, "The sine, of radians.")                                      \
+X(COS,      cos,      "cos",      1, cos(a),             -sin(a),                    0,                         "cos", LIBRARY, "The cosine, of radians.")                                    \
+X(TAN,      tan,      "tan",      1, tan(a),             1 + v * v,                  0,                         "tan", LIBRARY, "The tangent, of radians.")                                   \
+X(ASIN,     asin,     "asin",     1, asin(a),            1 / sqrt(one_less_square(a)), 0,                        "asin", LIBRARY | SINGULAR, "The arc sine, in radians.")                     \
+X(ACOS,     acos,     "acos",     1, acos(a),            -1 / sqrt(one_less_square(a)), 0,                       "acos", LIBRARY | SINGULAR, "The arc cosine, in radians.")                   \
+X(ATAN,     atan,     "atan",     1, atan(a),            1 / (1 + a * a),            0,                         "atan", LIBRARY, "The arc tangent, in radians.")                              \
+X(SINH,     sinh,     "sinh",     1, sinh(a),            cosh(a),                    0,                         "sinh", LIBRARY | OVERFLOWS, "The hyperbolic sine.")                          \
+X(COSH,     cosh,     "cosh",     1, cosh(a),            sinh(a),                    0,                         "cosh", LIBRARY | OVERFLOWS, "The hyperbolic cosine.")                        \
+X(TANH,     tanh,     "tanh",     1, tanh(a),            tanh_partial(a, v),         0,                         "tanh", LIBRARY, "The hyperbolic tangent.")                                   \
+X(ASINH,    asinh,    "asinh",    1, asinh(a),           1 / hypot(1, a),            0,                         "asinh", LIBRARY, "The inverse hyperbolic sine.")                             \
+X(ACOSH,    acosh,    "acosh",    1, acosh(a),           1 / (sqrt(a - 1) * sqrt(a + 1)), 0,                    "acosh", LIBRARY | SINGULAR, "The inverse hyperbolic cosine.")                \
+X(ATANH,    atanh,    "atanh",    1, atanh(a),           1 / one_less_square(a),      0,                         "atanh", LIBRARY | SINGULAR, "The inverse hyperbolic tangent.")              \
+X(ERF,      erf,      "erf",      1, erf(a),             TWO_OVER_SQRT_PI * exp(-a * a), 0,                     "erf", LIBRARY, "The error function.")                                        \
+X(ERFC,     erfc,     "erfc",     1, erfc(a),            -TWO_OVER_SQRT_PI * exp(-a * a), 0,                    "erfc", LIBRARY, "1 - erf(a), precise where it is small.")                    \
+X(SIGMOID,  sigmoid,  "sigmoid",  1, logistic(a),        sigmoid_partial(a, v),      0,                         NULL,  LIBRARY, "The logistic function.")                                     \
+X(SOFTPLUS, softplus, "softplus", 1, (a > 0 ? a : 0) + log1p(exp(-fabs(a))), logistic(a), 0,                    NULL,  LIBRARY, "log(1 + exp(a)), without overflow.")                         \
+/* as micrograd: nothing passes at 0 */                                                                                                                                                       \
+X(RELU,     relu,     "ReLU",     1, a < 0 ? 0 : a,      v > 0,                      0,                         NULL,  CHOOSES, "The larger of a and 0. Its derivative at 0 is 0.")
 
 #define BINARY_FUNCTIONS(X) \
-X(ATAN2,    atan2,    "atan2",    2, atan2(a, b),        b / hypot(a, b) / hypot(a, b), -a / hypot(a, b) / hypot(a, b), "atan2", LIBRARY | SINGULAR)      \
-X(HYPOT,    hypot,    "hypot",    2, hypot(a, b),        hypot_partial(a, v),        hypot_partial(b, v),       "hypot", COMMUTES | LIBRARY)              \
-/* the first operand wins a tie, and takes its whole gradient; nan wins, as in NumPy */                                                                   \
-X(MIN,      min,      "min",      2, b < a || (!(b == b) && a == a) ? b : a, !(b < a) && !nan_alone(a, b), b < a || nan_alone(a, b), NULL, CHOOSES)       \
-X(MAX,      max,      "max",      2, b > a || (!(b == b) && a == a) ? b : a, !(b > a) && !nan_alone(a, b), b > a || nan_alone(a, b), NULL, CHOOSES)
+X(ATAN2,    atan2,    "atan2",    2, atan2(a, b),        b / hypot(a, b) / hypot(a, b), -a / hypot(a, b) / hypot(a, b), "atan2", LIBRARY | SINGULAR, "The angle of the point (b, a), in radians from -pi to pi.")\
+X(HYPOT,    hypot,    "hypot",    2, hypot(a, b),        hypot_partial(a, v),        hypot_partial(b, v),       "hypot", COMMUTES | LIBRARY, "The distance of the point (a, b) from the origin.")\
+/* the first operand wins a tie, and takes its whole gradient; nan wins, as in NumPy */                                                                                                       \
+X(MIN,      min,      "min",      2, b < a || (!(b == b) && a == a) ? b : a, !(b < a) && !nan_alone(a, b), b < a || nan_alone(a, b), NULL, CHOOSES, "The smaller of the two; nan if one is nan.")\
+X(MAX,      max,      "max",      2, b > a || (!(b == b) && a == a) ? b : a, !(b > a) && !nan_alone(a, b), b > a || nan_alone(a, b), NULL, CHOOSES, "The larger of the two; nan if one is nan.")
 
 /* What derivatives that are graphs need (graph/derive.pyx), and nobody calls. */
 #define DERIVED_OPS(X) \
-/* the product of the chain rule: what an adjoint of 0 is multiplied with, be it infinite, contributes nothing */                                         \
-X(CHAIN,    chain,    "*",        2, a == 0 || b == 0 ? 0 : a * b, b,                a,                         NULL,  COMMUTES | CHOOSES)
+/* the product of the chain rule: what an adjoint of 0 is multiplied with, be it infinite, contributes nothing */                                                                             \
+X(CHAIN,    chain,    "*",        2, a == 0 || b == 0 ? 0 : a * b, b,                a,                         NULL,  COMMUTES | CHOOSES, "")
 
 #define ALL_OPS(X) OPERATORS(X) UNARY_FUNCTIONS(X) BINARY_FUNCTIONS(X) DERIVED_OPS(X)
 
@@ -178,7 +179,7 @@ static const Formula FORMULA_TEXTS[] = {
 
 static const OpInfo OP_INFO[OP_COUNT] = {
     {"leaf", "", 0, NULL, FINITE, "", "", "", 0, 0, 0},
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits) \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
     {#name, symbol, arity, raises, traits, #value, #by_a, #by_b, 0, 0, 0},
     ALL_OPS(X)
 #undef X
@@ -213,7 +214,7 @@ static inline double op_value(int op, double a, double b) {
 ALWAYS_INLINE void op_reverse(int op, double a, double b, double v, double g, double *ga,
                               double *gb) {
     switch (op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits) \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
     case OP_##NAME:                                                     \
         *ga += (traits) & CHOOSES && (by_a) == 0 ? 0 : g * (by_a);      \
         if (arity == 2)                                                 \

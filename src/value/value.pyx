@@ -13,14 +13,14 @@ cdef extern from *:
     static PyObject *apply_binary(int, PyObject *, PyObject *);
 
     /* The functions of the op table as methods of Value. */
-    #define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+    #define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
         static PyObject *value_##name(PyObject *self, PyObject *unused) { \
             (void)unused; \
             return apply_unary(OP_##NAME, self); \
         }
     UNARY_FUNCTIONS(X)
     #undef X
-    #define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+    #define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
         static PyObject *value_##name(PyObject *self, PyObject *other) { \
             return apply_binary(OP_##NAME, self, other); \
         }
@@ -28,14 +28,14 @@ cdef extern from *:
     #undef X
 
     static PyMethodDef FUNCTION_METHODS[] = {
-    #define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+    #define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
         {#name, value_##name, METH_NOARGS, #name "($self, /)\\n--\\n\\n" \
-         "The operation " #name " of this value, a.\\n\\nvalue: " #value "\\nd/da: " #by_a "  (v: the value)"},
+         says "\\n\\na: this value\\nvalue: " #value "\\nd/da: " #by_a "  (v: the value)"},
         UNARY_FUNCTIONS(X)
     #undef X
-    #define X(NAME, name, symbol, arity, value, by_a, by_b, raises, kind) \
+    #define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
         {#name, value_##name, METH_O, #name "($self, other, /)\\n--\\n\\n" \
-         "The operation " #name " of this value, a, and another value or number, b.\\n\\nvalue: " #value \
+         says "\\n\\na: this value; b: another, or a number\\nvalue: " #value \
          "\\nd/da: " #by_a "\\nd/db: " #by_b "  (v: the value)"},
         BINARY_FUNCTIONS(X)
     #undef X
