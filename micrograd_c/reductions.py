@@ -10,24 +10,11 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from micrograd_c._core import Value, is_integer, listed, sum_of, take_node, where
+from micrograd_c._core import Sums, Value, is_integer, listed, take_node, where
 
 __all__ = ["logsumexp", "max", "min", "softmax", "sum", "take"]
 
-
-def sum(values: Iterable[Any]) -> Value:
-    """The sum of Values and numbers, as one node.
-
-    values: any iterable. TypeError names the first item that is neither. An empty one gives 0.
-
-    >>> import micrograd_c as mg
-    >>> a, b = mg.Value(1.0), mg.Value(2.0)
-    >>> total = mg.sum([a, b, a, 10])
-    >>> total.backward()
-    >>> total.data, a.grad, b.grad
-    (14.0, 2.0, 1.0)
-    """
-    return sum_of(values)
+sum = Sums.sum
 
 
 def max(values: Iterable[Any]) -> Value:
@@ -73,9 +60,7 @@ def logsumexp(values: Iterable[Any]) -> Value:
     largest = max(values)
     shift = largest.detach()
     is_finite = shift * 0.0 + 1.0  # 1, else nan, in whatever order sums are added
-    return where(
-        is_finite, lambda: sum_of((v - shift).exp() for v in values).log() + shift, largest
-    )
+    return where(is_finite, lambda: sum((v - shift).exp() for v in values).log() + shift, largest)
 
 
 def softmax(values: Iterable[Any]) -> list[Value]:
@@ -92,7 +77,7 @@ def softmax(values: Iterable[Any]) -> list[Value]:
     values = _values(values, "softmax")
     largest = max(values).detach()
     exps = [(v - largest).exp() for v in values]
-    total = sum_of(exps)
+    total = sum(exps)
     return [e / total for e in exps]
 
 

@@ -40,6 +40,8 @@ class Python:
     """`python.user_line()` and all else in ASKED."""
 
     def __getattr__(self, name):
+        if name not in ASKED:
+            raise AttributeError(f'{name!r} is not in ASKED')
         return getattr(__import__(f'micrograd_c.{ASKED[name]}', None, None, (name,)), name)
 
 python = Python()

@@ -346,7 +346,7 @@ def test_nothing_is_left_on_the_tape(case):
     f.map(case.x, mg.shared(case.shared), case.index)
     f.mean(case.x, mg.shared(case.shared), case.index).backward()
     assert f.check(list(case.x[0]), case.shared, int(case.index[0])) < 1e-10
-    assert live_nodes() == before
+    assert live_nodes() <= before  # fewer where an earlier example's were still held
 
 
 # ---- every op of the table, over all kinds of numbers

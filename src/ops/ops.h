@@ -130,7 +130,7 @@ N(PLAIN, plain, "",      1, 1,    NO_EDGE, x(0),                    0,          
 N(NARY,  nary,  "",      0, 0,    0,       NAN,                     given,                                   FINITE)        \
 N(SUM,   sum,   "sum",   0, 0,    0,       NAN,                     1,                                       FINITE)        \
 /* edges in pairs, whose products are added; a last, odd edge is added, too */                                             \
-N(DOT,   dot,   "dot",   1, MANY, 0,       sum_of_products(edges),  n & 1 && e == n - 1 ? 1 : x(e ^ 1),      FINITE)        \
+N(DOT,   dot,   "dot",   1, MANY, 0,       sum_of_products(edges),  e < (n & ~1) ? x(e ^ 1) : 1,             FINITE)        \
 /* (test, a, b): a where the test is > 0, else b */                                                                        \
 N(WHERE, where, "where", 3, 3,    1,       x(0) > 0 ? x(1) : x(2),  e == (x(0) > 0 ? 1 : 2),                 CHOOSES)       \
 /* (index, row, row, ...): the row of that number, from the end where it is negative */                                    \
@@ -290,7 +290,7 @@ static inline double nary_partial(int op, const Edges *edges, ptrdiff_t e) {
 }
 
 /* Adds to the adjoints of its operands, that at edge k being adjoints[index[k] * step], their share of g, not 0. */
-ALWAYS_INLINE void nary_reverse(int op, const Edges *edges, double g, double *adjoints) {
+static inline void nary_reverse(int op, const Edges *edges, double g, double *__restrict adjoints) {
     const ptrdiff_t n = edges->n, step = edges->step;
     switch (op) {
 #define given edges->partials[e]

@@ -94,24 +94,38 @@ cdef object finish_nary(PyObject *facade, int op, double primal, Py_ssize_t firs
     return <object> facade if recorded or not tracing() else detached(<Value> facade)
 
 
-def sum_of(values):
-    """The sum of Values and numbers, as one node; see `micrograd_c.sum`."""
-    cdef PyTypeObject *cls = <PyTypeObject *> Value
-    cdef tuple terms = terms_of(values, 'values', &cls)
-    cdef Py_ssize_t k, count = len(terms), first
-    cdef PyObject *x
-    cdef double total = -0.0 if count else 0.0     # what nothing is added to
-    cdef PyObject *facade = new_facade_of(cls)
-    cdef bint all_terms = tracing()     # numbers, too, are edges
-    result = handed_over(facade)
-    reserve(1 + (count if all_terms else 0), count)
-    first = tape.edges
-    for k in range(count):
-        x = PyTuple_GET_ITEM(terms, k)
-        total += primal_of(x)
-        if is_value(x) or all_terms:
-            push_edge(node_of(x), 1)
-    return finish_nary(facade, OP_SUM, total, first)
+class Sums:
+    """Holds `sum`: as a name of the whole module it would hide the builtin."""
+
+    @staticmethod
+    def sum(values):
+        """The sum of Values and numbers, as one node.
+
+        values: any iterable. TypeError names the first item that is neither. An empty one gives 0.
+
+        >>> import micrograd_c as mg
+        >>> a, b = mg.Value(1.0), mg.Value(2.0)
+        >>> total = mg.sum([a, b, a, 10])
+        >>> total.backward()
+        >>> total.data, a.grad, b.grad
+        (14.0, 2.0, 1.0)
+        """
+        cdef PyTypeObject *cls = <PyTypeObject *> Value
+        cdef tuple terms = terms_of(values, 'values', &cls)
+        cdef Py_ssize_t k, count = len(terms), first
+        cdef PyObject *x
+        cdef double total = -0.0 if count else 0.0     # what nothing is added to
+        cdef PyObject *facade = new_facade_of(cls)
+        cdef bint all_terms = tracing()     # numbers, too, are edges
+        result = handed_over(facade)
+        reserve(1 + (count if all_terms else 0), count)
+        first = tape.edges
+        for k in range(count):
+            x = PyTuple_GET_ITEM(terms, k)
+            total += primal_of(x)
+            if is_value(x) or all_terms:
+                push_edge(node_of(x), 1)
+        return finish_nary(facade, OP_SUM, total, first)
 
 
 def where(test, a, b):
