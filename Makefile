@@ -19,7 +19,7 @@ INSTALL = $(PYTHON) -m venv .venv-$(1) && wheel=$$(echo build/wheel-$(2)/*.whl) 
 # Tests run on what is installed, in a folder with no source of the package on the path.
 AWAY = rm -rf build/away-$(1) && mkdir -p build/away-$(1) && \
 	cp -r tests examples benchmarks pyproject.toml README.md build/away-$(1) && mkdir build/away-$(1)/source && \
-	cp -r src micrograd_c setup.py pyproject.toml README.md LICENSE build/away-$(1)/source && cd build/away-$(1)
+	cp -r src micrograd_c setup.py pyproject.toml *.md LICENSE build/away-$(1)/source && cd build/away-$(1)
 # What runs there: pytest, or the fuzzer.
 RUN = -m pytest $(TESTS)
 

@@ -1,9 +1,12 @@
-"""The layers of src/: a file uses names of its own layer and of those below it, of no other."""
+"""The layers of src/: a file uses names of its own layer and of those below it, of no other.
+
+And the pages that explain them name what there is.
+"""
 
 import re
 
 import pytest
-from source import SOURCE
+from source import BESIDE, SOURCE
 
 SRC = SOURCE / "src"
 BELOW = {
@@ -80,3 +83,26 @@ def test_a_layer_uses_what_is_below_it(layer):
 def test_every_file_is_in_a_layer():
     files = {path.relative_to(SRC).parts[0] for path in SRC.rglob("*.*") if path.suffix != ".pyc"}
     assert files - set(BELOW) == {"_core.pyx", "_graph.pyx"}
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_pages_name_files_and_functions_that_there_are(page):
+    text = (SOURCE / page).read_text(encoding="utf-8")
+    names = set(re.findall(r"`([\w./]+)`", re.sub(r"```.*?```", "", text, flags=re.S)))
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("src", "micrograd_c")
+        for path in (SOURCE / folder).rglob("*.*")
+        if path.suffix in (".py", ".pyx", ".pxi", ".h", ".c")
+    )
+    files = {
+        path.name for folder in ("src", "micrograd_c") for path in (SOURCE / folder).rglob("*")
+    }
+    for name in names:
+        if name.startswith(("src/", "micrograd_c/", "tests/")):
+            root = BESIDE if name.startswith("tests/") else SOURCE
+            assert (root / name).exists(), name
+        elif "." in name and name.rpartition(".")[2] in ("py", "pyx", "pyi", "h", "c"):
+            assert name in files, name
+        elif re.fullmatch(r"[a-z]+_\w+", name):
+            assert re.search(rf"\b{name}\b", code), name
