@@ -107,7 +107,8 @@ def arguments_of(spec: _Signature, names: tuple[str, ...]) -> tuple[Argument, ..
 def end_of(spec: _Signature, at: int) -> tuple[int, int, bool]:
     """(where the part that begins at `at` ends, its number of inputs, whether there are integers).
 
-    ValueError if it does not end, or is nested deeper than what is taken apart.
+    ValueError if it does not end, is nested deeper than what is taken apart, or holds what no
+    argument is.
     """
     inputs, integers = 0, False
     open_parts = [1]  # how many more items each level has
@@ -118,14 +119,14 @@ def end_of(spec: _Signature, at: int) -> tuple[int, int, bool]:
         at += 1
         open_parts[-1] -= 1
         kind = item[0]
-        if isinstance(item, str):
+        if item in ("f", "i"):
             inputs += 1
             integers |= item == "i"
+        elif isinstance(item, str) or kind not in ("=", "a", "o", "{", "n", "[", "("):
+            raise ValueError(f"the signature holds {item!r} in an argument")
         elif kind == "a":
             inputs += math.prod(item[1])
             integers |= item[2] == "i"
-        elif kind == "k":
-            raise ValueError("keywords within an argument")
         elif kind == "o":
             open_parts.append(math.prod(item[1]))
         elif kind == "{":

@@ -562,3 +562,11 @@ def test_a_state_with_fewer_outputs_than_results_is_refused():
     for outputs in (arrays[5][:0], np.repeat(arrays[5], 2)):
         with pytest.raises(ValueError, match="results"):
             make((*arrays[:5], outputs), *state)
+
+
+@pytest.mark.parametrize("item", ["{", "x", "", ("x", 1), ("k", ("x",))], ids=repr)
+def test_a_state_whose_signature_holds_what_no_argument_is_is_refused(item):
+    make, (arrays, numbers, spec, *state) = mg.compile(lambda x: x * 2.0).program(1.0).__reduce__()
+    assert spec == ("f",)
+    with pytest.raises((ValueError, IndexError)):
+        make(arrays, numbers, (item,), *state)
