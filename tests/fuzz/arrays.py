@@ -217,6 +217,8 @@ def case(rng):
             "a2": numbers(rng, rng.choice([shape, (3,)]), False),
             "replaced": rng.choice([["a0", "a1", "a2"], ["a0", "a1", "a2"], ["a0"], ["a1"]]),
         }
+        if "pow" in text:  # NumPy takes the square root for a power of 0.5: nan of -inf, not inf
+            setup["a0"][np.isneginf(setup["a0"])] = np.inf
         case = Case(setup, [])
         try:
             names = floats(case)
