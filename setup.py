@@ -81,7 +81,7 @@ def read_table():
     spec = importlib.util.spec_from_file_location("formulas", "micrograd_c/formulas.py")
     formulas = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(formulas)
-    table = Path("src/ops/ops.h").read_text()
+    table = Path("src/ops/ops.h").read_text(encoding="utf-8")
     names = dict.fromkeys(["choice", "TWO_OVER_SQRT_PI", "LN_2", "LN_10"])
     try:
         formulas.read_partials(*formulas.table(table), names, lambda name: None)

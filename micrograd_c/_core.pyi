@@ -131,6 +131,8 @@ class Sums:
     @staticmethod
     def sum(values: Iterable[Value | _Number]) -> Value: ...
 
+sum = Sums.sum
+
 def dot(
     xs: Iterable[Value | _Number],
     ys: Iterable[Value | _Number],

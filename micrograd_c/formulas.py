@@ -44,11 +44,16 @@ def in_python(text: str) -> str:
     if question:
         x, _, y = rest.partition(":")
         return f"choice({in_python(test)}, {x.strip()}, {y.strip()})"
-    text = text.replace("!", "~")
+    text = text.strip().replace("!", "~")
     for c, python in (("||", " | "), ("&&", " & ")):
-        if c in text:
-            return python.join(f"({in_python(part.strip())})" for part in text.split(c))
-    return f"({text.strip()})"
+        parts = _split(text, c)
+        if len(parts) > 1:
+            return python.join(f"({in_python(part)})" for part in parts)
+    if _is_enclosed(text):
+        return f"({in_python(text[1:-1])})"
+    if "||" in text or "&&" in text:
+        raise ValueError(f"the formula has || or && within {text!r}, where it cannot be read")
+    return f"({text})"
 
 
 def readable(text: str, names: Iterable[str]) -> str:
@@ -61,6 +66,15 @@ def readable(text: str, names: Iterable[str]) -> str:
     for node in ast.walk(tree):
         if not isinstance(node, READABLE):
             raise ValueError(f"the formula {text!r} has a {type(node).__name__}: it cannot be read")
+        if isinstance(node, ast.Compare) and len(node.ops) > 1:
+            raise ValueError(
+                f"the formula {text!r} compares twice in a row, which C reads otherwise"
+            )
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            if all(isinstance(getattr(x, "value", None), int) for x in (node.left, node.right)):
+                raise ValueError(
+                    f"the formula {text!r} divides integers, which C rounds: write 1.0"
+                )
         if isinstance(node, ast.Name) and node.id not in known:
             raise ValueError(
                 f"the formula {text!r} uses {node.id!r}, which is no operand, no formula, and no"
@@ -98,10 +112,8 @@ def read_partials(
 
 def table(text: str) -> tuple[list[Operation], list[Formula]]:
     """The operations and formulas of ops.h."""
-    operations = [
-        Operation(row[1], int(row[3]), *row[4:7]) for row in _rows(text, "X") if len(row) == 10
-    ]
-    return operations, [Formula(*row) for row in _rows(text, "F")]
+    operations = [Operation(row[1], int(row[3]), *row[4:7]) for row in _rows(text, "X", 10)]
+    return operations, [Formula(*row) for row in _rows(text, "F", 3)]
 
 
 def signatures(text: str) -> str:
@@ -122,17 +134,33 @@ def signatures(text: str) -> str:
     )
 
 
-def _rows(text: str, macro: str) -> list[list[str]]:
+def _rows(text: str, macro: str, columns: int) -> list[list[str]]:
     """The arguments of the lines `macro(...)`."""
     rows = []
     for line in re.findall(rf"^{macro}\((.*)\) *\\?$", text, re.M):
-        row, depth, quoted = [""], 0, False
-        for c in line:
-            depth += (c == "(") - (c == ")")
-            quoted ^= c == '"'
-            if c == "," and depth == 0 and not quoted:
-                row.append("")
-            else:
-                row[-1] += c
-        rows.append([x.strip() for x in row])
+        rows.append([x.strip() for x in _split(line, ",")])
+        if len(rows[-1]) != columns:
+            raise ValueError(f"{macro}({line}) has {len(rows[-1])} columns, not {columns}")
     return rows
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """The parts between separators that stand in no parentheses and no string."""
+    parts, depth, quoted, begin = [], 0, False, 0
+    for k, c in enumerate(text):
+        quoted ^= c == '"'
+        depth += 0 if quoted else (c == "(") - (c == ")")
+        if depth == 0 and not quoted and k >= begin and text.startswith(separator, k):
+            parts.append(text[begin:k])
+            begin = k + len(separator)
+    return [*parts, text[begin:]]
+
+
+def _is_enclosed(text: str) -> bool:
+    """Whether one pair of parentheses encloses all of it."""
+    depth = 0
+    for k, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0:
+            return 0 < k == len(text) - 1
+    return False

@@ -71,7 +71,7 @@ def _text(item: Any, items: Iterator[Any]) -> str:
         return f"{'int ' if item[2] == 'i' else ''}array{tuple(item[1])}"
     if kind == "o":
         several(math.prod(item[1]))
-        return f"array of Values{tuple(item[1])}"
+        return f"array{tuple(item[1])} of Values"
     if kind == "{":
         pairs = zip(item[1], several(len(item[1])))
         return f"{{{', '.join([f'{key!r}: {text}' for key, text in pairs])}}}"

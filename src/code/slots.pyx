@@ -16,10 +16,11 @@ cdef int keep_for_reverse(Layout g) except -1:
             for k in range(b >> 1):
                 g.kept[edge[2 * k + 1]] |= g.active[edge[2 * k]]
                 g.kept[edge[2 * k]] |= g.active[edge[2 * k + 1]]
+        elif op == OP_WHERE or op == OP_TAKE:
+            g.kept[edge[0]] = True
         elif is_nary(op):
-            for k in range(min(<Py_ssize_t> OP_INFO[op].first, b)):
-                g.kept[edge[k]] = True
-        elif op < FIRST_NARY:
+            raise no_rule(op, 'what the reverse sweep reads of')
+        else:
             reads = 0
             if g.active[a]:
                 reads |= reads_of_op[op] & 7

@@ -124,7 +124,7 @@ cdef int learn_partials() except -1:
     graphs = []
     for op, pair in enumerate(read_partials(operations, formulas, names, operation_named), OP_LEAF + 1):
         for k in range(2):
-            graphs.append(graph_of_partial(pair[k]))
+            graphs.append(graph_of_partial(pair[k], OP_NAMES[op]))
             found[k][op] = arrays_of(graphs[len(graphs) - 1])
     if not partial_graphs:  # another thread may have learned them meanwhile, and be using them
         memcpy(partial_arrays, found, sizeof(partial_arrays))
@@ -140,15 +140,18 @@ def operation_named(name):
     return lambda a, b: symbol_of(op, a, b)
 
 
-def graph_of_partial(partial):
-    """A function of a, b and v as a graph of three inputs, whose last node is its value."""
+def graph_of_partial(partial, name):
+    """A partial of the operation of that name, a function of a, b and v, as a graph of three inputs.
+
+    Its last node is its value.
+    """
     cdef Draft draft = Draft.__new__(Draft)
     draft.node(OP_LEAF, CONSTANT, 0, 1)
     inputs = [symbol_at(draft, draft.node(OP_LEAF, INPUT, k)) for k in range(3)]
     cdef int32_t value = node_in(draft, partial(*inputs))
     graph = reachable(with_outputs(draft, [value]))
     if len(graph.op) > LONGEST_FORMULA:
-        raise AssertionError(f'a partial has {len(graph.op)} nodes, more than {LONGEST_FORMULA}')
+        raise AssertionError(f'a partial of {name} has {len(graph.op)} nodes, more than {LONGEST_FORMULA}')
     return graph
 
 

@@ -33,10 +33,11 @@ cdef class Scan:
 
     cdef bint finite_operands(self, Py_ssize_t i) noexcept:
         """Of a node that computes: not a leaf, nor an n-ary one that passes a number on."""
+        cdef int op = self.g.op[i]
         cdef const int32_t *operands = NULL
         cdef int32_t pair[2]
         cdef Py_ssize_t k, count = operands_of(&self.g, i, &operands, pair)
-        if self.g.op[i] == OP_LEAF or is_nary(self.g.op[i]) and self.g.op[i] != OP_DOT:
+        if op == OP_LEAF or op == OP_PLAIN or is_nary(op) and OP_INFO[op].traits & CHOOSES:
             return False
         for k in range(count):
             if not isfinite(self.value[operands[k]]):

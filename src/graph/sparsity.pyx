@@ -28,8 +28,10 @@ def dependencies(graph, wanted):
             sets.add(g.rhs[i])
             length[i] = 1
             continue
-        count = operands_of(&g, i, &operands, pair) - OP_INFO[g.op[i]].first
-        operands += OP_INFO[g.op[i]].first
+        count = operands_of(&g, i, &operands, pair)
+        k = min(<Py_ssize_t> OP_INFO[g.op[i]].first, count)
+        operands += k
+        count -= k
         for k in range(count):
             source = operands[k]
             if not length[source]:

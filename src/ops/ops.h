@@ -250,7 +250,8 @@ static inline double sum_of_products(const Edges *edges) {
 static inline ptrdiff_t row_at(double index, ptrdiff_t n) {
     const double rows = (double)(n - 1);
     if (!(-rows <= index && index < rows)) return 0;
-    return (ptrdiff_t)index + (index < 0 ? n : 1);
+    const ptrdiff_t row = (ptrdiff_t)index;
+    return row + (row < 0 ? n : 1);
 }
 
 static inline double row_taken(const Edges *edges) {
