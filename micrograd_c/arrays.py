@@ -16,7 +16,7 @@ from micrograd_c._core import OPS, Value, array_of_values, being_traced
 if TYPE_CHECKING:
     from types import EllipsisType
 
-__all__ = ["Array"]
+__all__ = ["Array", "array"]
 
 
 class Numbers(np.ndarray[Any, np.dtype[np.float64]]):

@@ -42,7 +42,7 @@ from micrograd_c._core import (
 from micrograd_c._graph import adjoints, column_colours, dependencies, optimized, tangents
 from micrograd_c.signatures import end_of, spec_text
 
-__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+__all__ = ["Derivative", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 NONE, ONE = -1, -2  # a tangent or adjoint that is 0 or 1, where others are inputs of a number
 

@@ -104,10 +104,12 @@ def test_public_names_are_documented(name):
     if owner is not None and (not text or text.startswith("Alias for field")):
         assert re.search(rf"^ *(\w+, )*{last}(, \w+)*: ", inspect.getdoc(owner), re.M)
         return
-    assert text and not re.match("the same|see |as ", text, re.I)
+    assert text, f"{name} has no docstring"
+    assert not re.match("the same|see |as ", text, re.I), f"{name}: {text}"
     if name not in WITHOUT_EXAMPLE:
         classes = owner.__mro__ if owner is not None else ()
-        assert ">>>" in text or any(f".{last}(" in (c.__doc__ or "") for c in classes)
+        in_class = any(f".{last}(" in (c.__doc__ or "") for c in classes)
+        assert ">>>" in text or in_class, f"the docstring of {name} has no example"
 
 
 @pytest.mark.parametrize("op", _core.OPS, ids=lambda op: op.name)

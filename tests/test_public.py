@@ -27,6 +27,12 @@ def test_the_stub_has_the_public_names():
     assert sorted(names) == mg.__all__
 
 
+@pytest.mark.parametrize("name", [name for name in mg.__all__ if name in mg._HOME])
+def test_a_public_name_is_in_the_list_of_its_module(name):
+    names = getattr(importlib.import_module(f"micrograd_c.{mg._HOME[name]}"), "__all__", None)
+    assert names is None or name in names
+
+
 def test_names_that_are_not_public(run):
     """Internal modules can be imported, and still are not shown."""
     importlib.import_module("micrograd_c.functions")

@@ -51,6 +51,8 @@ def functions():
 
 
 LAPACK = ("linalg", "polyfit", "roots")  # what may not end on inf or nan
+# Flags that jump with an array's truth; bounds that are one array, which moves as a whole in a tie.
+KINKS = re.compile(r"endpoint=a\d|clip\(.*\b(a\d), (a_max=)?\1\b")
 FUNCTIONS = functions()
 METHODS = [
     name
@@ -220,6 +222,8 @@ def case(rng):
         if "pow" in text:  # NumPy takes the square root for a power of 0.5: nan of -inf, not inf
             setup["a0"][np.isneginf(setup["a0"])] = np.inf
         case = Case(setup, [])
+        if KINKS.search(text):
+            continue
         try:
             names = floats(case)
             evaluated(setup["text"], names)

@@ -133,6 +133,9 @@ class Program:
         return found
 
 
+FLOOR = 1e-24  # below which series by numerical differentiation say nothing
+
+
 def compare(what, ours, expected):
     exact, changed = (np.asarray(numbers, object) for numbers in expected)
     ours = np.asarray(ours, float)
@@ -141,7 +144,7 @@ def compare(what, ours, expected):
     spread = np.asarray(np.abs(changed - exact) / DELTA, object)
     most = spread.max(initial=0)
     for place in np.ndindex(exact.shape):
-        room = 2.0**-52 * (300 * spread[place] + 30 * most + 10 * abs(exact[place])) + 1e-300
+        room = 2.0**-52 * (300 * spread[place] + 30 * most + 10 * abs(exact[place])) + FLOOR
         if not abs(mp.mpf(float(ours[place])) - exact[place]) <= room:
             raise Wrong(
                 f"{what}: {ours[place]!r} at {list(place)}, where the reference has"
