@@ -194,7 +194,7 @@ cdef int finish_run(Runs runs) except -1:
         elif x.op == OP_TAKE:
             for number in (x.m, x.a, x.b, x.b_step, runs.sb):
                 add_more(runs, number)
-        elif is_nary(x.op):
+        elif x.op > OP_PLAIN:
             raise no_rule(x.op, 'an instruction of')
         else:
             instr.flags |= STRIDED
