@@ -16,6 +16,7 @@ cdef struct Arrays:     # of a Graph, or of one that is being made
     Py_ssize_t edge_count
 
 cdef Arrays arrays_of(graph) except *
+cdef object no_rule(int op, str what)
 
 # A graph evaluated by the op table alone.
 cdef object new_scan(graph, wanted, bint captured)

@@ -71,7 +71,7 @@ def readable(text: str, names: Iterable[str]) -> str:
                 f"the formula {text!r} compares twice in a row, which C reads otherwise"
             )
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            if all(isinstance(getattr(x, "value", None), int) for x in (node.left, node.right)):
+            if _is_whole(node.left) and _is_whole(node.right):
                 raise ValueError(
                     f"the formula {text!r} divides integers, which C rounds: write 1.0"
                 )
@@ -164,3 +164,11 @@ def _is_enclosed(text: str) -> bool:
         if depth == 0:
             return 0 < k == len(text) - 1
     return False
+
+
+def _is_whole(node: ast.expr) -> bool:
+    """Whether it is made of whole numbers alone, which C takes for integers."""
+    parts = list(ast.walk(node))
+    numbers = [part.value for part in parts if isinstance(part, ast.Constant)]
+    names = any(isinstance(part, ast.Name) for part in parts)
+    return not names and all(isinstance(number, int) for number in numbers)

@@ -18,6 +18,8 @@ NAMES = {"a", "b", "v", "exp", "choice"}
         "exp((a > 0 || b > 0) * a)",
         "(a > 0 && b > 0) - (a < 0 && b < 0)",
         "1 / 2 * a",
+        "-1 / 2 * a",
+        "(1 + 2) / 2 * a",
         "0 < a < 1",
         "a % b",
         "a ? b : a ? 1 : 2",
@@ -41,6 +43,8 @@ def test_what_cannot_be_read_is_refused(text):
         ("(a > 0 && b > 0) || !(a == b)", "((((a > 0)) & ((b > 0)))) | ((~(a == b)))"),
         ("a > 0 ? exp(a) : 1", "choice((a > 0), exp(a), 1)"),
         ("(a > 0) - (b < 0)", "((a > 0) - (b < 0))"),
+        ("1 / (3 * a)", "(1 / (3 * a))"),
+        ("1.0 / 2 * a", "(1.0 / 2 * a)"),
     ],
 )
 def test_what_is_read(text, python):

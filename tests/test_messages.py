@@ -338,3 +338,9 @@ def test_a_descriptor_is_no_path(tmp_path):
         with pytest.raises(TypeError, match="expected str, bytes or os.PathLike object, not int"):
             mg.load(file.fileno())
         os.fstat(file.fileno())  # nobody closed it
+
+
+def test_arrays_of_values_and_of_floats_are_told_apart():
+    f = mg.compile(lambda x: x[0] * x[1])
+    names = [f.program(x).arguments[0].text for x in (np.ones(2), mg.array([1.0, 2.0]))]
+    assert names == ["array(2,)", "array(2,) of Values"]

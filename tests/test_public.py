@@ -79,9 +79,7 @@ def test_an_import_loads_the_core_alone(run):
     )
     ours = {name for name in loaded if name.startswith("micrograd_c")}
     assert ours == {"micrograd_c", *(f"micrograd_c.{x}" for x in ("_core", "_graph", "aliases"))}
-    slow = (
-        "ast contextlib dataclasses dis enum importlib.metadata inspect json numpy pathlib random"
-    )
+    slow = "ast contextlib dataclasses dis enum importlib.metadata inspect json numpy pathlib"
     assert not set(loaded) & {*slow.split(), "random", "re", "subprocess", "tempfile", "typing"}
 
 

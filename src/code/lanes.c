@@ -508,7 +508,7 @@ INLINE const Instr *forward_cheap(const Instr *i, const Instr *end, double *u) {
 
 INLINE const Instr *forward_single(const Instr *i, const Instr *end, double *u) {
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says)  \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says) \
     case OP_##NAME:                                                    \
         do {                                                           \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a]; \
@@ -567,7 +567,7 @@ INLINE const Instr *reverse_cheap(const Instr *i, const Instr *begin, const doub
 INLINE const Instr *reverse_single(const Instr *i, const Instr *begin, const double *u,
                                    double *gu) {
     switch (i->op) {
-#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says)                      \
+#define X(NAME, name, symbol, arity, value, by_a, by_b, raises, traits, says)              \
     case OP_##NAME:                                                                        \
         do {                                                                               \
             const double a = u[i->a], b = u[arity == 2 ? i->b : i->a], v = u[i->out];      \

@@ -92,12 +92,12 @@ cdef inline bint any_operand(const Arrays *g, Py_ssize_t i, const uint8_t *flags
     return False
 
 
-cdef inline void flag_operands(const Arrays *g, Py_ssize_t i, uint8_t *flags, Py_ssize_t first=0) noexcept:
-    """Set the flags of the operands of the node from number `first` on."""
+cdef inline void flag_operands(const Arrays *g, Py_ssize_t i, uint8_t *flags) noexcept:
+    """Set the flags of the operands of the node."""
     cdef const int32_t *operands = NULL
     cdef int32_t pair[2]
     cdef Py_ssize_t k, count = operands_of(g, i, &operands, pair)
-    for k in range(first, count):
+    for k in range(count):
         flags[operands[k]] = True
 
 

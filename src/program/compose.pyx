@@ -276,7 +276,7 @@ cdef object recorded_nary(int op, list operands):
     if op == OP_PLAIN:
         return operands[0].detach() if isinstance(operands[0], Value) else operands[0]
     if op != OP_TAKE:
-        raise NotImplementedError(f'there is no rule for recording the operation {OP_NAMES[op]!r}')
+        raise no_rule(op, 'recording')
     index, rows = operands[0], operands[1:]
     if isinstance(index, Value):    # an integer of the trace that is on
         return take_node(rows, index)

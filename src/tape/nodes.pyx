@@ -235,15 +235,15 @@ cdef inline void push_edge(int32_t parent, double partial) noexcept:
     tape.edges += 1
 
 
-cdef inline Edges edges_at(const Node *node) noexcept nogil:
-    """The operands of an n-ary node."""
+cdef inline Edges edges_from(Py_ssize_t first, Py_ssize_t count) noexcept nogil:
+    """So many edges, until the next push."""
     cdef Edges edges
-    CHECK(node.lhs + <Py_ssize_t> node.rhs <= tape.edges)
-    edges.index = tape.edge_parent + node.lhs
-    edges.n = node.rhs
+    CHECK(first + count <= tape.edges)
+    edges.index = tape.edge_parent + first
+    edges.n = count
     edges.numbers = &tape.nodes[0].data
     edges.step = <Py_ssize_t> (sizeof(Node) // sizeof(double))
-    edges.partials = tape.edge_partial + node.lhs
+    edges.partials = tape.edge_partial + first
     return edges
 
 

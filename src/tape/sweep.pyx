@@ -1,7 +1,7 @@
 # The reverse sweep: one scan from the roots down, by marks.
 
 cdef inline void reverse_nary(Node *node, int op) noexcept nogil:
-    cdef Edges edges = edges_at(node)
+    cdef Edges edges = edges_from(node.lhs, node.rhs)
     if node.grad != 0:      # else it passes nothing on, though a partial is infinite
         nary_reverse(op, &edges, node.grad, &tape.nodes[0].grad)
 

@@ -75,9 +75,7 @@ cdef inline int32_t node_of(PyObject *term) noexcept:
 
 cdef object finish_choice(PyObject *facade, int op, Py_ssize_t first):
     """The result of an operation whose number is that of one of its edges, which are those from `first` on."""
-    cdef Edges edges
-    edges.index, edges.n, edges.partials = tape.edge_parent + first, tape.edges - first, tape.edge_partial + first
-    edges.numbers, edges.step = &tape.nodes[0].data, <Py_ssize_t> (sizeof(Node) // sizeof(double))
+    cdef Edges edges = edges_from(first, tape.edges - first)
     return finish_nary(facade, op, nary_value(op, &edges), first)
 
 

@@ -699,7 +699,7 @@ cdef double partial_at(Py_ssize_t i, Py_ssize_t e) noexcept nogil:
     cdef double by_a = 0, by_b = 0
     cdef Edges edges
     if is_nary(op):
-        edges = edges_at(node)
+        edges = edges_from(node.lhs, node.rhs)
         return nary_partial(op, &edges, e)
     op_reverse(op, node_at(node.lhs).data, node_at(node.rhs).data, node.data, 1, &by_a, &by_b)
     return by_b if e else by_a
